@@ -1,0 +1,245 @@
+"""Every command: parse, call, print. No logic lives here, and no command loads more than it needs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline import __version__
+from pipeline.errors import PipelineError
+
+if TYPE_CHECKING:
+    from pipeline.params import Params
+
+app = typer.Typer(
+    help="Variational autoencoder of MNIST digits: train it, export it, encode and generate with it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ParamsFile = Annotated[Path, typer.Option("--params", help="The file of parameters.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes; errors still show.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Rows per call of ONNX Runtime; changes speed, not results.")]
+Raw = Annotated[Path, typer.Argument(help="The folder of the four MNIST files.")]
+Prepared = Annotated[Path, typer.Argument(help="The folder of the prepared arrays.")]
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Variational autoencoder of MNIST digits: train it, export it, encode and generate with it."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def download(
+    folder: Raw = Path("data/raw"),
+    mirror: Annotated[
+        str | None,
+        typer.Option(envvar="VAE_MNIST_MIRROR", help="A folder or an address with the four files."),
+    ] = None,
+    params: ParamsFile = Path("params.yaml"),
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch the four MNIST files and check them."""
+    _log(quiet)
+    from pipeline.data.download import download as stage
+
+    result = stage(_params(params).download, folder, mirror)
+    _print(result, f"{folder}: {len(result['files'])} files, source {result['source']}", as_json)
+
+
+@app.command()
+def prepare(
+    raw: Raw = Path("data/raw"),
+    output: Output = Path("data/prepared"),
+    params: ParamsFile = Path("params.yaml"),
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Decode, check and split the digits into train, validation and test."""
+    _log(quiet)
+    from pipeline.data.prepare import prepare as stage
+
+    result = stage(_params(params).prepare, raw, output)
+    counts = ", ".join(f"{split} {about['images']:,}" for split, about in result["splits"].items())
+    _print(result, f"{output}: {counts} (source {result['source']})", as_json)
+
+
+@app.command()
+def train(
+    prepared: Prepared = Path("data/prepared"),
+    output: Output = Path("models"),
+    report: Annotated[Path, typer.Option(help="The folder for the figures of each epoch.")] = Path("reports/training"),
+    params: ParamsFile = Path("params.yaml"),
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fit the model; on a GPU where there is one."""
+    _log(quiet)
+    settings = _params(params)
+    from pipeline.training.train import train as stage
+
+    verbose = 0 if quiet else 1 if sys.stdout.isatty() and not as_json else 2
+    result = stage(settings.model, settings.train, prepared, output, report, 0 if as_json else verbose)
+    text = (
+        f"{output}: validation loss {result['val_loss']:.2f} nats "
+        f"= reconstruction {result['val_reconstruction']:.2f} + KL {result['val_kl']:.2f}"
+    )
+    _print(result, text, as_json)
+
+
+@app.command()
+def export(
+    models: Annotated[Path, typer.Argument(help="The folder of the trained weights.")] = Path("models"),
+    prepared: Annotated[Path, typer.Option(help="The folder of the prepared arrays.")] = Path("data/prepared"),
+    output: Output = Path("exports"),
+    params: ParamsFile = Path("params.yaml"),
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Convert encoder and decoder to ONNX and prove them against Keras."""
+    _log(quiet)
+    settings = _params(params).export
+    from pipeline.exporting.export import export as stage
+
+    result = stage(settings, models, prepared, output)
+    lines = [
+        f"{output / about['file']}: {about['bytes']:,} bytes, largest difference from Keras "
+        f"{max(about['largest_difference'].values()):.1e}"
+        for about in result["models"].values()
+    ]
+    _print(result, "\n".join(lines), as_json)
+
+
+@app.command()
+def encode(
+    images: Annotated[Path, typer.Argument(help="IDX (.gz or not), .npy, .npz, or a folder of PNG files.")],
+    output: Output,
+    encoder: Annotated[Path, typer.Option(help="The model.")] = Path("exports/encoder"),
+    labels: Annotated[Path | None, typer.Option(help="Labels, IDX or .npy, to carry along.")] = None,
+    batch_size: BatchSize = 512,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Turn images into latents, as Parquet."""
+    _log(quiet)
+    from pipeline.data.images import open_images
+    from pipeline.inference.encode import encode as job
+    from pipeline.inference.session import Encoder
+
+    result = job(Encoder(encoder), open_images(images, labels), output, batch_size, quiet=quiet)
+    _print(asdict(result), f"{output}: latents of {result.rows:,} images", as_json)
+
+
+@app.command()
+def generate(
+    output: Output,
+    decoder: Annotated[Path, typer.Option(help="The model.")] = Path("exports/decoder"),
+    count: Annotated[
+        int | None, typer.Option(min=1, help="How many to draw from the prior, or to take of --latents.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws from the prior.")] = 0,
+    latents: Annotated[
+        Path | None, typer.Option(help="Decode these instead: .npy, .parquet, or the output of encode.")
+    ] = None,
+    originals: Annotated[
+        Path | None, typer.Option(help="The images that --latents belong to; the grid shows both.")
+    ] = None,
+    manifold: Annotated[
+        int | None,
+        typer.Option(min=2, max=1000, help="Decode a grid of this side over the quantiles of the prior instead."),
+    ] = None,
+    batch_size: BatchSize = 512,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Turn latents into images, as Parquet and one PNG grid."""
+    _log(quiet)
+    if latents is not None and manifold is not None:
+        raise typer.BadParameter("give --latents or --manifold, not both")
+    if originals is not None and latents is None:
+        raise typer.BadParameter("--originals goes with --latents")
+    if count is not None and manifold is not None:
+        raise typer.BadParameter("--manifold sets the count itself")
+    if count is None and latents is None and manifold is None:
+        raise typer.BadParameter("say what to decode: --count, --latents or --manifold")
+    from pipeline.data.images import open_images
+    from pipeline.inference.generate import generate as job
+    from pipeline.inference.latents import choose_latents
+    from pipeline.inference.session import Decoder
+
+    model = Decoder(decoder)
+    source = choose_latents(model.latent_dim, count=count, seed=seed, path=latents, side=manifold)
+    pile = open_images(originals) if originals else None
+    result = job(model, source, output, originals=pile, batch_size=batch_size, quiet=quiet)
+    _print(asdict(result), f"{output}: {result.rows:,} images", as_json)
+
+
+@app.command()
+def evaluate(
+    exports: Annotated[Path, typer.Argument(help="The folder of the exported models.")] = Path("exports"),
+    prepared: Annotated[Path, typer.Option(help="The folder of the prepared arrays.")] = Path("data/prepared"),
+    metrics: Annotated[Path, typer.Option(help="The file of figures to write.")] = Path("reports/metrics.json"),
+    plots: Annotated[Path, typer.Option(help="The folder of pictures to write.")] = Path("reports/plots"),
+    params: ParamsFile = Path("params.yaml"),
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the exported models on the test digits."""
+    _log(quiet)
+    settings = _params(params).evaluate
+    from pipeline.reporting.evaluate import evaluate as stage
+
+    result = stage(settings, exports, prepared, metrics, plots)
+    test = result["test"]
+    text = (
+        f"{metrics}: negative ELBO {test['negative_elbo']:.2f} nats = reconstruction {test['reconstruction']:.2f} "
+        f"+ KL {test['kl']:.2f}, {test['images']:,} test digits (source {result['source']})"
+    )
+    _print(result, text, as_json)
+
+
+def main() -> None:
+    """Run the command line; one clear line and exit status 1 for whatever the user can mend."""
+    try:
+        app()
+    except PipelineError as error:
+        _fail(str(error))
+    except ModuleNotFoundError as error:
+        _fail(f"{error.name} is not installed; it comes with: pip install 'mnist-vae-pipeline[train]'")
+    except OSError as error:
+        _fail(f"{error.filename or 'input or output'}: {error.strerror or error}")
+
+
+def _fail(message: str) -> None:
+    typer.echo(f"error: {message}", err=True)
+    sys.exit(1)
+
+
+def _params(path: Path) -> Params:
+    from pipeline.params import read_params
+
+    return read_params(path)
+
+
+def _log(quiet: bool) -> None:
+    """Notes of the pipeline itself, and warnings of everybody else, to stderr."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("pipeline").setLevel(logging.ERROR if quiet else logging.INFO)
+
+
+def _print(result: dict[str, Any], text: str, as_json: bool) -> None:
+    typer.echo(json.dumps(result) if as_json else text)

@@ -1,0 +1,56 @@
+"""The errors that the pipeline raises on purpose.
+
+A message says what was found, what was expected and what to do next. The command line prints it on one
+line, without a traceback, and exits with status 1.
+
+    PipelineError
+    +- ParamsError          params.yaml: unknown key, value out of range
+    +- DataError            what was read is not what it should be
+    |  +- DownloadError     no mirror could be reached
+    |  +- ChecksumError     a mirror answered with other bytes than the published ones
+    |  +- FormatError       not an IDX, .npy, .npz, PNG or Parquet file of the expected content
+    +- TrainingError        training ended with numbers that are not finite
+    +- ExportError          a converted model failed its proof
+    +- ModelError           not an ONNX file, or one with another interface
+    +- OutputError          the output folder holds something else, or cannot be written
+"""
+
+
+class PipelineError(Exception):
+    """Anything that a user can mend: the base of every error raised on purpose."""
+
+
+class ParamsError(PipelineError):
+    """params.yaml is missing, unreadable, or holds an unknown key or an invalid value."""
+
+
+class DataError(PipelineError):
+    """Input data are missing or wrong."""
+
+
+class DownloadError(DataError):
+    """No mirror could be reached."""
+
+
+class ChecksumError(DataError):
+    """A file's bytes are not the published ones."""
+
+
+class FormatError(DataError):
+    """A file or an array does not have the expected format."""
+
+
+class TrainingError(PipelineError):
+    """Training did not end with usable weights."""
+
+
+class ExportError(PipelineError):
+    """A converted model differs from its source or from the declared interface."""
+
+
+class ModelError(PipelineError):
+    """A model file cannot be used."""
+
+
+class OutputError(PipelineError):
+    """Results cannot be written where they were asked for."""

@@ -1,0 +1,1 @@
+"""Weights to proven ONNX; a file that is not proven is not written."""

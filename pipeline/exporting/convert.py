@@ -1,0 +1,68 @@
+"""One half of the model from Keras to ONNX, to be run in a process of its own.
+
+    python -m pipeline.exporting.convert models encoder encoder.onnx
+
+tf2onnx numbers its names by counters that live as long as the process, so a fresh one per file keeps the
+bytes the same; `_canonical` then gives every name its place in the graph instead.
+"""
+
+import argparse
+from pathlib import Path
+
+import onnx
+import tensorflow as tf
+import tf2onnx
+
+from pipeline.interface import BATCH, INTERFACES, IR_VERSION, OPSET, Interface
+from pipeline.training.weights import latent_dim_of, load_half
+
+
+def convert(models: Path, role: str, target: Path) -> None:
+    """Write the half `role` of the Keras model in `models` as ONNX to `target`, unproven."""
+    half = load_half(models, role)
+    interface = INTERFACES[role]
+    wanted = interface.input.resolved(latent_dim_of(half))
+    shape = [None, *wanted.shape[1:]]
+    function = tf.function(lambda tensor: half(tensor, training=False))
+    signature = [tf.TensorSpec(shape, getattr(tf, wanted.type), name=wanted.name)]
+    model, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
+    onnx.save(_canonical(model, interface), target)
+
+
+def _canonical(model: onnx.ModelProto, interface: Interface) -> onnx.ModelProto:
+    """The same graph with names, orders and texts that depend on nothing but the graph itself."""
+    graph = model.graph
+    outputs = {value.name: value for value in graph.output}
+    order = [tensor.name for tensor in interface.outputs if tensor.name in outputs]
+    ordered = [outputs[name] for name in [*order, *sorted(outputs.keys() - set(order))]]
+    del graph.output[:], graph.value_info[:]
+    graph.output.extend(ordered)
+    kept = {value.name for value in [*graph.input, *graph.output]}
+    names = {name: name for name in kept} | {"": ""}
+    for number, tensor in enumerate(graph.initializer):
+        names[tensor.name] = f"weight_{number}"
+    for number, node in enumerate(graph.node):
+        for position, name in enumerate(node.output):
+            names.setdefault(name, f"{node.op_type.lower()}_{number}" + (f"_{position}" if position else ""))
+        node.name = f"{node.op_type}_{number}"
+        node.doc_string = ""
+    for tensor in graph.initializer:
+        tensor.name = names[tensor.name]
+    for node in graph.node:
+        node.input[:] = [names[name] for name in node.input]
+        node.output[:] = [names[name] for name in node.output]
+    for value in [*graph.input, *graph.output]:
+        value.type.tensor_type.shape.dim[0].dim_param = BATCH
+    graph.name, graph.doc_string, model.doc_string = interface.role, "", ""
+    model.ir_version = IR_VERSION
+    del model.metadata_props[:]
+    return model
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("models", type=Path)
+    parser.add_argument("role", choices=INTERFACES)
+    parser.add_argument("target", type=Path)
+    arguments = parser.parse_args()
+    convert(arguments.models, arguments.role, arguments.target)

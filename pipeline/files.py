@@ -1,0 +1,120 @@
+"""Files and folders that appear whole or not at all."""
+
+import contextlib
+import fnmatch
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import OutputError
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn a failure to write to or beside `path` into an `OutputError`."""
+    try:
+        yield
+    except OSError as error:
+        # Only a failure to write is ours to explain; reading a source inside the block is not.
+        if error.filename is not None and not _is_beside(Path(os.fsdecode(error.filename)), path):
+            raise
+        raise OutputError(
+            f"cannot write {path}: {error.strerror or error}; free some space or choose another place"
+        ) from error
+
+
+def _is_beside(file: Path, path: Path) -> bool:
+    return path.parent.absolute() in (file.absolute(), *file.absolute().parents) or file.absolute() in (
+        path.absolute().parents
+    )
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; rename it into place if the block succeeds.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
+        beside = Path(name)
+        try:
+            yield beside
+            _flush(beside)
+            beside.chmod(0o666 & ~_umask())
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path, *, owns: Collection[str]) -> Iterator[Path]:
+    """Yield a new folder beside `path` to fill; put it in place of `path` if the block succeeds.
+
+    A folder that is already there is replaced when everything in it matches one of the globs `owns` (an
+    earlier result of the same job), and refused otherwise.
+
+    Raises:
+        OutputError: `path` holds something else, or cannot be written.
+    """
+    refuse_foreign(path, owns=owns)
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        try:
+            yield beside
+            for file in beside.rglob("*"):
+                _flush(file)
+            beside.chmod(0o777 & ~_umask())
+            if path.exists():
+                shutil.rmtree(path)
+            beside.replace(path)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+def refuse_foreign(path: Path, *, owns: Collection[str]) -> None:
+    """Raise `OutputError` if `path` is a file, or a folder with anything that matches none of the globs `owns`."""
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{path} is a file, a folder to write to was expected; choose another output")
+    if not path.is_dir():
+        return
+    foreign = sorted(e.name for e in path.iterdir() if not any(fnmatch.fnmatch(e.name, own) for own in owns))
+    if foreign:
+        raise OutputError(
+            f"{path} already holds {foreign[0]!r}, which this command did not write; choose an empty folder"
+        )
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as indented JSON with a final newline, atomically."""
+    with atomic_file(path) as beside:
+        beside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,135 @@
+"""Encoder and decoder as ONNX Runtime sessions: arrays in, arrays out."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from pipeline.errors import FormatError, ModelError
+from pipeline.files import sha256
+from pipeline.interface import (
+    DECODER,
+    ENCODER,
+    IMAGE_SHAPE,
+    MODEL_FILE,
+    Interface,
+    mismatches,
+    read_latent_dim,
+)
+
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class _Half:
+    """A model file whose interface has been checked."""
+
+    def __init__(self, path: Path | str, interface: Interface) -> None:
+        self.path = Path(path) / MODEL_FILE if Path(path).is_dir() else Path(path)
+        self._interface = interface
+        self._session = _open(self.path)
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        problems = mismatches(interface, inputs, outputs)
+        latent_dim = read_latent_dim(interface, inputs, outputs)
+        if problems or latent_dim is None:
+            raise ModelError(f"{self.path} is not a {interface.role}: {'; '.join(problems) or 'no latent size'}")
+        self.latent_dim = latent_dim
+        self.sha256 = sha256(self.path)
+
+    def _run(self, tensor: NDArray[np.generic]) -> list[Floats]:
+        names = [output.name for output in self._interface.outputs]
+        results: list[Floats] = self._session.run(names, {self._interface.input.name: tensor})
+        return results
+
+
+class Encoder(_Half):
+    """Images to the means and log variances of their latents.
+
+    Raises:
+        ModelError: the file is missing, not ONNX, or has another interface.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        """Open `path`, a model file or the folder that holds `model.onnx`."""
+        super().__init__(path, ENCODER)
+
+    def __call__(self, images: Pixels) -> tuple[Floats, Floats]:
+        """Encode uint8 `[n, 28, 28]` to `z_mean` and `z_log_var`, float32 `[n, latent_dim]` each.
+
+        Raises:
+            FormatError: the images have another type or shape.
+        """
+        if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != IMAGE_SHAPE:
+            raise FormatError(f"images are {images.dtype}{list(images.shape)}, expected uint8[n, 28, 28]")
+        z_mean, z_log_var = self._run(images)
+        return z_mean, z_log_var
+
+
+class Decoder(_Half):
+    """Latents to images.
+
+    Raises:
+        ModelError: the file is missing, not ONNX, or has another interface.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        """Open `path`, a model file or the folder that holds `model.onnx`."""
+        super().__init__(path, DECODER)
+
+    def __call__(self, z: Floats) -> Floats:
+        """Decode float32 `[n, latent_dim]` to images, float32 `[n, 28, 28]` in [0, 1].
+
+        Raises:
+            FormatError: the latents have another type or shape.
+        """
+        if z.dtype != np.float32 or z.ndim != 2 or z.shape[1] != self.latent_dim:
+            raise FormatError(f"latents are {z.dtype}{list(z.shape)}, expected float32[n, {self.latent_dim}]")
+        (image,) = self._run(z)
+        return image
+
+
+def cores() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def map_ordered(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+    """Results of `function` in the order of `items`, `workers` at a time, few of them waiting.
+
+    A session has one thread per call, so that as many calls as cores run side by side; that is faster
+    than one call with as many threads.
+    """
+    waiting: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _open(path: Path) -> ort.InferenceSession:
+    if not path.is_file():
+        raise ModelError(f"{path} was not found; expected an ONNX file or a folder with {MODEL_FILE}")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        # ONNX Runtime raises a dozen unrelated classes; each means that the file cannot be run.
+        reason = " ".join(str(error).split())
+        raise ModelError(f"{path} is not a usable ONNX file: {reason[:200]}") from error

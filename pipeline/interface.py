@@ -1,0 +1,92 @@
+"""The ONNX interface that the exporter promises and the batch jobs rely on.
+
+Scaling from bytes to [0, 1] lives inside the encoder; randomness lives outside both models.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+MODEL_FILE = "model.onnx"
+OPSET, IR_VERSION = 17, 8  # old enough for the runtimes still in use
+IMAGE_SHAPE = (28, 28)
+PIXELS = 28 * 28
+BATCH = "batch"  # the name of the dynamic axis
+LATENT = "latent_dim"  # stands for a size that is fixed in each file
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """Name, ONNX Runtime element type and shape of one input or output."""
+
+    name: str
+    type: str
+    shape: tuple[int | str, ...]
+
+    def resolved(self, latent_dim: int) -> "Tensor":
+        """The same tensor with `latent_dim` as a number."""
+        return Tensor(self.name, self.type, tuple(latent_dim if d == LATENT else d for d in self.shape))
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.type}[{', '.join(map(str, self.shape))}]"
+
+
+@dataclass(frozen=True)
+class Interface:
+    """One model: its role, its single input and its outputs."""
+
+    role: str
+    input: Tensor
+    outputs: tuple[Tensor, ...]
+
+
+ENCODER = Interface(
+    role="encoder",
+    input=Tensor("image", "uint8", (BATCH, *IMAGE_SHAPE)),  # 0 = background, 255 = ink
+    outputs=(Tensor("z_mean", "float32", (BATCH, LATENT)), Tensor("z_log_var", "float32", (BATCH, LATENT))),
+)
+DECODER = Interface(
+    role="decoder",
+    input=Tensor("z", "float32", (BATCH, LATENT)),
+    outputs=(Tensor("image", "float32", (BATCH, *IMAGE_SHAPE)),),  # each pixel in [0, 1]
+)
+INTERFACES = {interface.role: interface for interface in (ENCODER, DECODER)}
+
+
+class NodeArg(Protocol):
+    """An input or output as ONNX Runtime describes it."""
+
+    name: str
+    type: str
+    shape: Sequence[int | str | None]
+
+
+def read_latent_dim(interface: Interface, inputs: Sequence[NodeArg], outputs: Sequence[NodeArg]) -> int | None:
+    """The latent size that a file with this interface declares; None if it declares none."""
+    tensor = next(t for t in (interface.input, *interface.outputs) if LATENT in t.shape)
+    for node in [*inputs, *outputs]:
+        if node.name == tensor.name and len(node.shape) == len(tensor.shape):
+            size = node.shape[tensor.shape.index(LATENT)]
+            return size if isinstance(size, int) else None
+    return None
+
+
+def mismatches(interface: Interface, inputs: Sequence[NodeArg], outputs: Sequence[NodeArg]) -> list[str]:
+    """Every way in which a model's inputs and outputs differ from the interface; empty if they are the same."""
+    latent_dim = read_latent_dim(interface, inputs, outputs)
+    problems = []
+    for kind, expected, found in (
+        ("input", (interface.input,), inputs),
+        ("output", interface.outputs, outputs),
+    ):
+        wanted = {str(t if latent_dim is None else t.resolved(latent_dim)) for t in expected}
+        given = {str(Tensor(n.name, _element_type(n.type), tuple(d or "?" for d in n.shape))) for n in found}
+        if wanted != given:
+            problems.append(f"{kind} is {' and '.join(sorted(given))}, expected {' and '.join(sorted(wanted))}")
+    return problems
+
+
+def _element_type(type_: str) -> str:
+    """`tensor(float)` as ONNX Runtime writes it to `float32` as NumPy does."""
+    name = type_.removeprefix("tensor(").removesuffix(")")
+    return {"float": "float32", "double": "float64"}.get(name, name)

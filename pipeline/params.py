@@ -1,0 +1,139 @@
+"""params.yaml as frozen, validated types, one per stage."""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML  # the parser of DVC itself, so that both read the same values
+from ruamel.yaml.error import YAMLError
+
+from pipeline.errors import ParamsError
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Positive = Annotated[int, Field(ge=1)]
+Units = tuple[Annotated[int, Field(ge=1, le=16384)], ...]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Download(_Section):
+    """Where the digits come from."""
+
+    source: Literal["auto", "mnist", "sample"]
+
+
+class Prepare(_Section):
+    """How the training digits are split."""
+
+    validation_images: Annotated[int, Field(ge=1, le=30000)]
+    seed: Seed
+
+
+class Model(_Section):
+    """The sizes of the network."""
+
+    latent_dim: Annotated[int, Field(ge=1, le=512)]
+    encoder_units: Units
+    decoder_units: Units
+
+
+class Train(_Section):
+    """How the network is fitted."""
+
+    epochs: Positive
+    batch_size: Positive
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    seed: Seed
+    jit_compile: bool
+    steps_per_execution: Positive
+
+
+class Export(_Section):
+    """What a converted model is held to."""
+
+    absolute_tolerance: Annotated[float, Field(ge=0, le=0.1)]
+    relative_tolerance: Annotated[float, Field(ge=0, le=0.1)]
+
+
+class Encode(_Section):
+    """How the batch job runs."""
+
+    batch_size: Positive
+
+
+class Generate(_Section):
+    """Which digits the decoder draws."""
+
+    count: Positive
+    seed: Seed
+    reconstructions: Positive
+    manifold: Annotated[int, Field(ge=2, le=100)]
+
+
+class Evaluate(_Section):
+    """How the figures are estimated."""
+
+    samples: Positive
+    seed: Seed
+
+
+class Params(_Section):
+    """All of params.yaml."""
+
+    download: Download
+    prepare: Prepare
+    model: Model
+    train: Train
+    export: Export
+    encode: Encode
+    generate: Generate
+    evaluate: Evaluate
+
+
+def read_params(path: Path) -> Params:
+    """Read and validate a params.yaml.
+
+    Raises:
+        ParamsError: the file is missing or not YAML, or a key is unknown, missing or out of range; every
+            problem is named.
+    """
+    try:
+        content = YAML(typ="safe").load(path)
+    except FileNotFoundError:
+        raise ParamsError(f"{path} was not found; run in the folder that holds it, or name it with --params") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ParamsError(f"{path} holds {type(content).__name__}, sections of parameters were expected")
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        raise ParamsError(f"{path}: " + "; ".join(map(_problem, error.errors()))) from error
+
+
+def _problem(error: ErrorDetails) -> str:
+    name = ".".join(map(str, error["loc"]))
+    match error["type"]:
+        case "extra_forbidden":
+            known = _names_beside(error["loc"])
+            nearest = difflib.get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0)
+            return f"unknown key {name}, did you mean {'.'.join([*map(str, error['loc'][:-1]), *nearest])}?"
+        case "missing":
+            return f"key {name} is missing"
+        case _:
+            expected = error["msg"].removeprefix("Input should be ")
+            return f"{name} is {error['input']!r}, expected {expected}"
+
+
+def _names_beside(location: tuple[int | str, ...]) -> list[str]:
+    """The valid keys in the section that holds `location`."""
+    section: type[BaseModel] = Params
+    for key in location[:-1]:
+        annotation = section.model_fields[str(key)].annotation
+        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)  # noqa: S101
+        section = annotation
+    return list(section.model_fields)

@@ -1,0 +1,51 @@
+"""Which processor training runs on, and that it does the same thing every time."""
+
+import keras
+
+
+def prepare_device() -> str:
+    """Name the device that Keras will use: the first GPU where there is one.
+
+    With TensorFlow, GPU memory is then taken as it is needed rather than all at once.
+    """
+    backend = keras.backend.backend()
+    match backend:
+        case "tensorflow":
+            name = _tensorflow_gpu()
+        case "jax":
+            import jax
+
+            device = jax.devices()[0]
+            name = device.device_kind if device.platform != "cpu" else None
+        case _:
+            gpus = keras.distribution.list_devices("gpu") if backend != "torch" else _torch_gpus()
+            name = gpus[0] if gpus else None
+    return f"{f'GPU {name}' if name else 'CPU'} ({backend})"
+
+
+def repeat_exactly(seed: int, *, jit_compile: bool) -> None:
+    """Seed every generator, so that the same inputs give the same weights on the same machine."""
+    keras.utils.set_random_seed(seed)
+    if keras.backend.backend() == "tensorflow" and not jit_compile:
+        import tensorflow as tf
+
+        # Programs of XLA repeat to the byte as they are, and Keras turns XLA off under this switch.
+        tf.config.experimental.enable_op_determinism()
+
+
+def _tensorflow_gpu() -> str | None:
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    if not gpus:
+        return None
+    name: str = tf.config.experimental.get_device_details(gpus[0]).get("device_name", gpus[0].name)
+    return name
+
+
+def _torch_gpus() -> list[str]:
+    import torch
+
+    return [torch.cuda.get_device_name(0)] if torch.cuda.is_available() else []

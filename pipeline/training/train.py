@@ -1,0 +1,80 @@
+"""Stage `train`: fit the variational autoencoder and save its two halves."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING
+
+import keras
+import numpy as np
+from dvclive.keras import DVCLiveCallback
+from dvclive.live import Live
+
+from pipeline.data.prepared import read_split
+from pipeline.errors import TrainingError
+from pipeline.files import atomic_folder
+from pipeline.training.device import prepare_device, repeat_exactly
+from pipeline.training.model import VAE, build_decoder, build_encoder
+from pipeline.training.weights import save_half
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pipeline.params import Model, Train
+
+log = logging.getLogger(__name__)
+
+
+def train(
+    model: Model, params: Train, prepared: Path, folder: Path, report: Path, verbose: int | str = "auto"
+) -> dict[str, float]:
+    """Fit the model on the training digits and write encoder and decoder to `folder`.
+
+    Args:
+        model: the sizes of the network.
+        params: how it is fitted.
+        prepared: the output of `prepare`.
+        folder: where the weights go.
+        report: where DVCLive logs each epoch.
+        verbose: progress of `fit`, as Keras counts it (0 silent, 1 bar, 2 one line per epoch).
+
+    Returns:
+        The figures of the last epoch, in nats per image: `loss`, `reconstruction`, `kl`, each also as `val_...`.
+
+    Raises:
+        TrainingError: the loss is not finite.
+    """
+    images, _ = read_split(prepared, "train")
+    validation, _ = read_split(prepared, "validation")
+    device = prepare_device()
+    log.info("training on %s: %s images, %s epochs", device, f"{len(images):,}", params.epochs)
+    repeat_exactly(params.seed, jit_compile=params.jit_compile)
+    vae = VAE(
+        build_encoder(model.latent_dim, model.encoder_units),
+        build_decoder(model.latent_dim, model.decoder_units),
+        seed=params.seed,
+    )
+    vae.compile(
+        optimizer=keras.optimizers.Adam(params.learning_rate),
+        jit_compile=params.jit_compile,
+        steps_per_execution=params.steps_per_execution,
+    )
+    with Live(str(report), dvcyaml=None, save_dvc_exp=False, report=None) as live:
+        history = vae.fit(
+            np.asarray(images),
+            batch_size=params.batch_size,
+            epochs=params.epochs,
+            validation_data=(np.asarray(validation),),
+            callbacks=[keras.callbacks.TerminateOnNaN(), DVCLiveCallback(live=live)],
+            verbose=verbose,
+        ).history
+    if not all(math.isfinite(loss) for loss in history["loss"] + history["val_loss"]):
+        raise TrainingError(
+            f"the loss is not finite after epoch {len(history['loss'])}; lower train.learning_rate "
+            f"(now {params.learning_rate:g})"
+        )
+    with atomic_folder(folder, owns=["*.json", "*.weights.h5"]) as beside:
+        for half in (vae.encoder, vae.decoder):
+            save_half(half, beside)
+    return {name: values[-1] for name, values in history.items()}

@@ -1,0 +1,44 @@
+"""The two trained halves as files whose bytes depend on nothing but the weights.
+
+A `.keras` file holds the date of its saving; architecture as JSON beside `.weights.h5` does not.
+"""
+
+import json
+from pathlib import Path
+from typing import cast
+
+import keras
+
+from pipeline.errors import ModelError
+from pipeline.interface import ENCODER
+
+
+def save_half(model: keras.Model, folder: Path) -> None:
+    """Write `<name>.json` and `<name>.weights.h5` into `folder`."""
+    architecture = json.dumps(json.loads(model.to_json()), indent=2)
+    (folder / f"{model.name}.json").write_text(architecture + "\n")
+    model.save_weights(folder / f"{model.name}.weights.h5")
+
+
+def load_half(folder: Path, role: str) -> keras.Model:
+    """Read the encoder or the decoder back, in Keras' safe mode.
+
+    Raises:
+        ModelError: a file is missing, damaged, or belongs to another architecture.
+    """
+    architecture, weights = folder / f"{role}.json", folder / f"{role}.weights.h5"
+    try:
+        config = json.loads(architecture.read_text())
+        model = cast("keras.Model", keras.saving.deserialize_keras_object(config, safe_mode=True))
+        model.load_weights(weights)
+    except FileNotFoundError as error:
+        raise ModelError(f"{error.filename or weights} was not found; run `vae train` (or `dvc repro`) first") from None
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise ModelError(f"{folder} holds no usable {role}: {' '.join(str(error).split())[:200]}") from error
+    return model
+
+
+def latent_dim_of(half: keras.Model) -> int:
+    """The number of latents of an encoder or a decoder."""
+    shape = half.output_shape["z_mean"] if half.name == ENCODER.role else half.input_shape
+    return int(shape[-1])
