@@ -53,6 +53,10 @@ def _canonical(model: onnx.ModelProto, interface: Interface) -> onnx.ModelProto:
         node.output[:] = [names[name] for name in node.output]
     for value in [*graph.input, *graph.output]:
         value.type.tensor_type.shape.dim[0].dim_param = BATCH
+    used = {node.domain for node in graph.node}
+    unused = [entry for entry in model.opset_import if entry.domain not in used]
+    for entry in unused:
+        model.opset_import.remove(entry)
     graph.name, graph.doc_string, model.doc_string = interface.role, "", ""
     model.ir_version = IR_VERSION
     del model.metadata_props[:]

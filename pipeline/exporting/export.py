@@ -17,6 +17,7 @@ from pipeline.errors import ExportError
 from pipeline.exporting.check import BATCH_SIZES, Proof, Tolerance, prove
 from pipeline.files import atomic_folder, explained, sha256, write_json
 from pipeline.interface import DECODER, ENCODER, INTERFACES, IR_VERSION, MODEL_FILE, OPSET, Interface
+from pipeline.training.device import prepare_device
 from pipeline.training.weights import latent_dim_of, load_half
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def export(params: Export, models: Path, prepared: Path, exports: Path) -> dict[
     Raises:
         ExportError: a conversion or a proof failed; every failure is listed and no file is written.
     """
+    prepare_device()
     tolerance = Tolerance(params.absolute_tolerance, params.relative_tolerance)
     with explained(exports):
         exports.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,9 @@
 
 import os
 
-# TensorFlow reads it once, when it is imported. Its notes on processors and drivers are no news: the device
-# that training runs on is named by the pipeline itself.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from pipeline.training.quiet import native_stderr_hidden
+
+# TensorFlow greets with a dozen lines whatever its log level, and needs the level for later ones.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+with native_stderr_hidden():
+    import keras  # noqa: F401

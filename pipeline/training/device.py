@@ -2,6 +2,8 @@
 
 import keras
 
+from pipeline.training.quiet import native_stderr_hidden
+
 
 def prepare_device() -> str:
     """Name the device that Keras will use: the first GPU where there is one.
@@ -36,9 +38,11 @@ def repeat_exactly(seed: int, *, jit_compile: bool) -> None:
 def _tensorflow_gpu() -> str | None:
     import tensorflow as tf
 
-    gpus = tf.config.list_physical_devices("GPU")
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
+    with native_stderr_hidden():
+        gpus = tf.config.list_physical_devices("GPU")
+        for gpu in gpus:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        tf.config.list_logical_devices()  # starts the runtime, which reports on the processor
     if not gpus:
         return None
     name: str = tf.config.experimental.get_device_details(gpus[0]).get("device_name", gpus[0].name)

@@ -40,5 +40,5 @@ def load_half(folder: Path, role: str) -> keras.Model:
 
 def latent_dim_of(half: keras.Model) -> int:
     """The number of latents of an encoder or a decoder."""
-    shape = half.output_shape["z_mean"] if half.name == ENCODER.role else half.input_shape
-    return int(shape[-1])
+    tensor = half.get_layer("z_mean").output if half.name == ENCODER.role else half.input
+    return int(tensor.shape[-1])
