@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Variational autoencoder of MNIST digits: train it, export it, encode and generate with it.",
     no_args_is_help=True,
+    rich_markup_mode=None,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -69,7 +71,7 @@ def prepare(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Decode, check and split the digits into train, validation and test."""
+    """Check the digits and split them into train, validation and test."""
     _log(quiet)
     from pipeline.data.prepare import prepare as stage
 
@@ -110,7 +112,7 @@ def export(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Convert encoder and decoder to ONNX and prove them against Keras."""
+    """Convert both halves to ONNX and prove them against Keras."""
     _log(quiet)
     settings = _params(params).export
     from pipeline.exporting.export import export as stage
@@ -178,6 +180,7 @@ def generate(
         raise typer.BadParameter("say what to decode: --count, --latents or --manifold")
     from pipeline.data.images import open_images
     from pipeline.inference.generate import generate as job
+    from pipeline.inference.generate import grid_file
     from pipeline.inference.latents import choose_latents
     from pipeline.inference.session import Decoder
 
@@ -185,7 +188,7 @@ def generate(
     source = choose_latents(model.latent_dim, count=count, seed=seed, path=latents, side=manifold)
     pile = open_images(originals) if originals else None
     result = job(model, source, output, originals=pile, batch_size=batch_size, quiet=quiet)
-    _print(asdict(result), f"{output}: {result.rows:,} images", as_json)
+    _print(asdict(result), f"{output}: {result.rows:,} images, the first of them in {grid_file(output)}", as_json)
 
 
 @app.command()
@@ -214,6 +217,8 @@ def evaluate(
 
 def main() -> None:
     """Run the command line; one clear line and exit status 1 for whatever the user can mend."""
+    # As an exception, so that what is half-written is removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         app()
     except PipelineError as error:

@@ -21,17 +21,20 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         # Only a failure to write is ours to explain; reading a source inside the block is not.
-        if error.filename is not None and not _is_beside(Path(os.fsdecode(error.filename)), path):
+        if error.filename is not None and not _concerns(Path(os.fsdecode(error.filename)), path):
             raise
         raise OutputError(
             f"cannot write {path}: {error.strerror or error}; free some space or choose another place"
         ) from error
 
 
-def _is_beside(file: Path, path: Path) -> bool:
-    return path.parent.absolute() in (file.absolute(), *file.absolute().parents) or file.absolute() in (
-        path.absolute().parents
-    )
+def _concerns(file: Path, path: Path) -> bool:
+    """Whether `file` is `path`, the stand-in that is written beside it, or above or below these."""
+    file, path = file.resolve(), path.resolve()
+    if path.parent not in file.parents:
+        return file in path.parents
+    top = file.relative_to(path.parent).parts[0]
+    return top == path.name or top.startswith(f".{path.name}.")
 
 
 @contextlib.contextmanager
@@ -49,7 +52,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         try:
             yield beside
             _flush(beside)
-            beside.chmod(0o666 & ~_umask())
+            make_readable(beside)
             beside.replace(path)
         finally:
             beside.unlink(missing_ok=True)
@@ -67,16 +70,19 @@ def atomic_folder(path: Path, *, owns: Collection[str]) -> Iterator[Path]:
     """
     refuse_foreign(path, owns=owns)
     with explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        target = path.resolve()  # a link to a folder elsewhere stays one
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         try:
             yield beside
             for file in beside.rglob("*"):
                 _flush(file)
-            beside.chmod(0o777 & ~_umask())
-            if path.exists():
-                shutil.rmtree(path)
-            beside.replace(path)
+            make_readable(beside)
+            old = beside.with_name(f"{beside.name}.old")
+            if target.exists():
+                target.replace(old)
+            beside.replace(target)
+            shutil.rmtree(old, ignore_errors=True)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
 
@@ -104,6 +110,11 @@ def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def make_readable(path: Path) -> None:
+    """Give what `tempfile` made for its owner alone the mode of any other new file or folder."""
+    path.chmod((0o777 if path.is_dir() else 0o666) & ~_umask())
 
 
 def _flush(path: Path) -> None:

@@ -13,11 +13,11 @@ from pipeline.errors import ParamsError
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Positive = Annotated[int, Field(ge=1)]
-Units = tuple[Annotated[int, Field(ge=1, le=16384)], ...]
+Units = Annotated[tuple[Annotated[int, Field(ge=1, le=16384)], ...], Field(strict=False)]  # YAML has no tuples
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)  # `epochs: true` is not 1
 
 
 class Download(_Section):
@@ -105,10 +105,11 @@ def read_params(path: Path) -> Params:
         content = YAML(typ="safe").load(path)
     except FileNotFoundError:
         raise ParamsError(f"{path} was not found; run in the folder that holds it, or name it with --params") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except YAMLError as error:
         raise ParamsError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
-        raise ParamsError(f"{path} holds {type(content).__name__}, sections of parameters were expected")
+        found = "nothing" if content is None else type(content).__name__
+        raise ParamsError(f"{path} holds {found}, sections of parameters were expected")
     try:
         return Params.model_validate(content)
     except ValidationError as error:
@@ -118,12 +119,15 @@ def read_params(path: Path) -> Params:
 def _problem(error: ErrorDetails) -> str:
     name = ".".join(map(str, error["loc"]))
     match error["type"]:
-        case "extra_forbidden":
+        case "extra_forbidden" | "invalid_key":
             known = _names_beside(error["loc"])
             nearest = difflib.get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0)
             return f"unknown key {name}, did you mean {'.'.join([*map(str, error['loc'][:-1]), *nearest])}?"
         case "missing":
             return f"key {name} is missing"
+        case "model_type" | "tuple_type":
+            expected = "a section of parameters" if error["type"] == "model_type" else "a list"
+            return f"{name} is {error['input']!r}, expected {expected}"
         case _:
             expected = error["msg"].removeprefix("Input should be ")
             return f"{name} is {error['input']!r}, expected {expected}"

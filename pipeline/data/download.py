@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pooch
-from requests.exceptions import RequestException
+from requests.exceptions import HTTPError, RequestException
 from tqdm import tqdm
 
 from pipeline.data import mnist
 from pipeline.data.sample import write_sample
 from pipeline.errors import ChecksumError, DataError, DownloadError
-from pipeline.files import sha256, write_json
+from pipeline.files import explained, make_readable, refuse_foreign, sha256, write_json
 
 if TYPE_CHECKING:
     from pipeline.params import Download
@@ -42,24 +41,13 @@ def download(params: Download, folder: Path, mirror: str | None = None) -> dict[
         DownloadError: the source is `mnist` and no mirror could be reached.
         DataError: a local mirror lacks a file.
         ChecksumError: a mirror answered with other bytes than the published ones.
+        OutputError: `folder` cannot be written.
     """
-    source = params.source
-    folder.mkdir(parents=True, exist_ok=True)
-    if source != "sample":
-        try:
-            _fetch_all(folder, [mirror] if mirror else list(mnist.MIRRORS))
-            source = "mnist"
-        except DownloadError as error:
-            if source == "mnist":
-                raise
-            log.warning(
-                "WARNING: %s\nWARNING: falling back to a SAMPLE of 5,000 digits; figures will be worse than "
-                "those of the full MNIST.\nWARNING: once a mirror answers: dvc repro --force download",
-                error,
-            )
-            source = "sample"
-    if source == "sample":
-        write_sample(folder)
+    refuse_foreign(folder, owns=["*"])
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / mnist.SOURCE_FILE).unlink(missing_ok=True)  # written last, it says that the folder is complete
+        source = _fill(folder, params.source, [mirror] if mirror else mnist.MIRRORS)
     content = {
         "source": source,
         "files": [
@@ -75,9 +63,24 @@ def download(params: Download, folder: Path, mirror: str | None = None) -> dict[
     return content
 
 
-def _fetch_all(folder: Path, mirrors: Sequence[str]) -> None:
-    for file in mnist.FILES:
-        _fetch(file, folder, mirrors)
+def _fill(folder: Path, source: str, mirrors: Sequence[str]) -> str:
+    """Put the four files into `folder`; returns which source they are from."""
+    if source != "sample":
+        try:
+            for file in mnist.FILES:
+                _fetch(file, folder, mirrors)
+        except DownloadError as error:
+            if source == "mnist":
+                raise
+            log.warning(
+                "WARNING: %s\nWARNING: falling back to a SAMPLE of 5,000 digits; figures will be worse than "
+                "those of the full MNIST.\nWARNING: once a mirror answers: dvc repro --force download",
+                error,
+            )
+        else:
+            return "mnist"
+    write_sample(folder)
+    return "sample"
 
 
 def _fetch(file: mnist.RawFile, folder: Path, mirrors: Sequence[str]) -> None:
@@ -95,22 +98,31 @@ def _fetch(file: mnist.RawFile, folder: Path, mirrors: Sequence[str]) -> None:
         transfer = _over_http if remote else _from_folder
         try:
             fetcher.fetch(file.name, downloader=_noting(found, transfer, file))
-        except RequestException as error:
-            reasons.append(f"{mirror} ({type(error).__name__})")
-            log.info("%s: %s did not answer (%s)", file.name, mirror, type(error).__name__)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise DataError(f"{mirror} has no {file.name}; it should hold the four original MNIST files") from None
-        except ValueError as error:
-            raise ChecksumError(
-                f"{mirror} answered with other bytes for {file.name}: {found['bytes']:,} bytes that start with "
-                f"{found['start']!r}, expected {file.bytes:,} bytes with SHA-256 {file.sha256[:16]}...; "
-                "use another mirror"
-            ) from error
+        except (RequestException, ValueError) as error:  # ValueError: other bytes, or an address that is none
+            if found:
+                raise ChecksumError(
+                    f"{mirror} answered with other bytes for {file.name}: {found['bytes']:,} bytes that start with "
+                    f"{found['start']!r}, expected {file.bytes:,} bytes with SHA-256 {file.sha256[:16]}...; "
+                    "use another mirror"
+                ) from error
+            reasons.append(f"{mirror} ({_reason(error)})")
+            log.info("%s: nothing from %s (%s)", file.name, mirror, _reason(error))
         else:
             if found:
                 log.info("%s: %s bytes from %s", file.name, f"{file.bytes:,}", mirror)
             return
-    raise DownloadError(f"no mirror could be reached for {file.name}: {', '.join(reasons)}")
+    raise DownloadError(
+        f"no mirror could be reached for {file.name}: {', '.join(reasons)}; "
+        f"name a folder or an address that holds it with --mirror or {mnist.MIRROR_VARIABLE}"
+    )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, HTTPError) and error.response is not None:
+        return f"HTTP {error.response.status_code}"
+    return type(error).__name__
 
 
 Transfer = Callable[[str, str, mnist.RawFile], None]
@@ -123,6 +135,7 @@ def _noting(found: dict[str, Any], transfer: Transfer, file: mnist.RawFile) -> C
         transfer(url, output, file)
         with Path(output).open("rb") as content:
             found.update(bytes=Path(output).stat().st_size, start=content.read(12))
+        make_readable(Path(output))
 
     return downloader
 
@@ -137,4 +150,4 @@ def _over_http(url: str, output: str, file: mnist.RawFile) -> None:
 
 
 def _from_folder(url: str, output: str, _file: mnist.RawFile) -> None:
-    shutil.copyfile(url, output)
+    Path(output).write_bytes(Path(url).read_bytes())

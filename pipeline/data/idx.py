@@ -3,12 +3,10 @@
 2 zero bytes, type code, number of dimensions, each dimension as a big-endian uint32, the elements
 """
 
-import gzip
 import math
 import struct
 import zlib
 from pathlib import Path
-from typing import BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline.errors import FormatError
 
 _UINT8 = 0x08
-_MAX_ELEMENTS = 2**40
+_GZIP = b"\x1f\x8b"
 
 
 def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
@@ -29,41 +27,43 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
         FormatError: anything but exactly one such array: another magic number, type or number of dimensions, too few
             or too many bytes, a damaged gzip stream.
     """
-    try:
-        with path.open("rb") as raw:
-            if path.suffix != ".gz":
-                return _decode(raw, path, dimensions)
-            start = raw.read(16)
-            raw.seek(0)
-            if not start.startswith(b"\x1f\x8b"):
-                raise FormatError(f"{path} is not gzip: it starts with {start!r}; fetch it again")
-            with gzip.open(raw) as stream:
-                return _decode(cast("BinaryIO", stream), path, dimensions)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise FormatError(f"{path} is damaged or truncated ({error}); fetch it again") from error
-
-
-def _decode(stream: BinaryIO, path: Path, dimensions: int) -> NDArray[np.uint8]:
-    header = stream.read(4)
+    content = path.read_bytes()
+    if path.suffix == ".gz":
+        content = _gunzip(content, path)
     expected = bytes([0, 0, _UINT8, dimensions])
-    if header != expected:
+    if not content.startswith(expected):
         raise FormatError(
-            f"{path} starts with {header!r}, an IDX file of unsigned bytes with {dimensions} dimension(s) "
+            f"{path} starts with {content[:4]!r}, an IDX file of unsigned bytes with {dimensions} dimension(s) "
             f"starts with {expected!r}"
         )
-    sizes = stream.read(4 * dimensions)
-    if len(sizes) < 4 * dimensions:
+    start = 4 + 4 * dimensions
+    if len(content) < start:
         raise FormatError(f"{path} ends within its header; fetch it again")
-    shape = struct.unpack(f">{dimensions}I", sizes)
-    count = math.prod(shape)
-    if count > _MAX_ELEMENTS:
-        raise FormatError(f"{path} declares the shape {shape}, more than any file holds")
-    content = stream.read(count)
-    if len(content) < count:
-        raise FormatError(f"{path} declares {count:,} elements {shape} and holds {len(content):,}; fetch it again")
-    if stream.read(1):
-        raise FormatError(f"{path} holds more than the {count:,} elements {shape} that it declares")
-    return np.frombuffer(content, np.uint8).reshape(shape)
+    shape = struct.unpack_from(f">{dimensions}I", content, 4)
+    try:
+        return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    except ValueError:
+        raise FormatError(
+            f"{path} declares {math.prod(shape):,} elements {shape} and holds {len(content) - start:,}; fetch it again"
+        ) from None
+
+
+def _gunzip(content: bytes, path: Path) -> bytes:
+    """Undo gzip, strictly: the module `gzip` passes over zero bytes after the end."""
+    members: list[bytes] = []
+    while content or not members:
+        if not content.startswith(_GZIP):
+            place = "after its end comes" if members else "it starts with"
+            raise FormatError(f"{path} is not gzip: {place} {content[:16]!r}; fetch it again")
+        stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # 16: gzip
+        try:
+            members.append(stream.decompress(content))
+        except zlib.error as error:
+            raise FormatError(f"{path} is damaged ({error}); fetch it again") from error
+        if not stream.eof:
+            raise FormatError(f"{path} is truncated; fetch it again")
+        content = stream.unused_data
+    return b"".join(members)
 
 
 def encode_idx(array: NDArray[np.uint8]) -> bytes:

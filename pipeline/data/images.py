@@ -1,15 +1,17 @@
 """Piles of images to encode: IDX (plain or .gz), .npy, .npz, or a folder of PNG files."""
 
+import contextlib
 import hashlib
+import tokenize
 import zipfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from pipeline.data.idx import read_idx
 from pipeline.errors import DataError, FormatError
@@ -63,19 +65,44 @@ def _open(path: Path) -> ImageSource:
         return _open_folder(path)
     match path.suffix:
         case ".npy":
-            return _from_array(path, _load(path))
+            return _from_array(path, _load_npy(path))
         case ".npz":
             return _open_npz(path)
         case _:
             return _from_array(path, read_idx(path, 3))
 
 
-def _load(path: Path) -> Any:
-    """`np.load`, memory-mapped where the format allows, with errors that name the file."""
+@contextlib.contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """Turn whatever NumPy, zipfile and zlib raise over damaged bytes into a `FormatError`."""
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise FormatError(f"{path} is not a {path.suffix} file of plain arrays, or is damaged: {error}") from error
+        yield
+    except (ValueError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error, tokenize.TokenError) as error:
+        raise FormatError(
+            f"{path} is not a readable {path.suffix} file of plain arrays; write it again with numpy.save or savez"
+        ) from error
+
+
+def _load_npy(path: Path) -> Pixels:
+    """An array, memory-mapped."""
+    with _damage_named(path):
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("an archive")
+        return array
+
+
+def _load_npz(path: Path) -> dict[str, Pixels]:
+    """All arrays of an archive by name."""
+    with _damage_named(path):
+        archive = np.load(path, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise ValueError("a single array")
+        with archive:
+            arrays = {name: archive[name] for name in archive.files}
+        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+            raise ValueError("an archive of other files")
+        return arrays
 
 
 def _from_array(path: Path, array: Pixels, labels: Pixels | None = None) -> ImageSource:
@@ -87,20 +114,17 @@ def _from_array(path: Path, array: Pixels, labels: Pixels | None = None) -> Imag
 
 
 def _open_npz(path: Path) -> ImageSource:
-    try:
-        with _load(path) as archive:
-            arrays: dict[str, Pixels] = {name: archive[name] for name in archive.files}
-    except (ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise FormatError(f"{path} is not an .npz file of plain arrays, or is damaged: {error}") from error
+    arrays = _load_npz(path)
     labels = arrays.pop("labels", None)
     images = arrays.get("images") if "images" in arrays else next(iter(arrays.values()), None)
     if images is None or (len(arrays) > 1 and "images" not in arrays):
         raise FormatError(f"{path} holds the arrays {sorted(arrays)}, expected one, or one named 'images'")
+    source = _from_array(path, images, labels)
     if labels is not None:
         _check_labels(path, labels)
-        if len(labels) != len(images):
-            raise FormatError(f"{path} holds {len(images):,} images and {len(labels):,} labels")
-    return _from_array(path, images, labels)
+        if len(labels) != source.count:
+            raise FormatError(f"{path} holds {source.count:,} images and {len(labels):,} labels")
+    return source
 
 
 def _open_folder(path: Path) -> ImageSource:
@@ -126,14 +150,14 @@ def _read_png(path: Path) -> Pixels:
             if image.mode.startswith("I"):
                 raise FormatError(f"{path} has 16 bits per pixel, expected 8")
             return np.asarray(image.convert("L"))
-    except (UnidentifiedImageError, SyntaxError, OSError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise FormatError(f"{path} is not a readable PNG image; mend or remove it") from error
 
 
 def _read_labels(path: Path) -> Pixels:
     if not path.exists():
         raise DataError(f"{path} was not found; expected labels in an IDX or .npy file")
-    labels: Pixels = _load(path) if path.suffix == ".npy" else read_idx(path, 1)
+    labels: Pixels = _load_npy(path) if path.suffix == ".npy" else read_idx(path, 1)
     _check_labels(path, labels)
     return labels
 

@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.data import mnist
 from pipeline.data.idx import read_idx
 from pipeline.data.prepared import STATS_FILE, Digits, check_digits, images_file, labels_file, read_json
-from pipeline.errors import DataError
+from pipeline.errors import DataError, FormatError
 from pipeline.files import atomic_folder
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ def prepare(params: Prepare, raw: Path, folder: Path) -> dict[str, Any]:
         DataError: a file is missing.
     """
     source = read_json(raw / mnist.SOURCE_FILE, "download")
+    if "source" not in source:
+        raise FormatError(f"{raw / mnist.SOURCE_FILE} does not say the source; run `vae download` again")
     images, labels = _read_digits(raw, mnist.TRAIN_IMAGES.name, mnist.TRAIN_LABELS.name)
     held_out = round(params.validation_images * len(images) / _FULL)
     if not 0 < held_out < len(images):

@@ -2,7 +2,9 @@
 
 import json
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,10 +50,12 @@ def read_split(prepared: Path, split: str) -> Digits:
 
 def _load(path: Path) -> NDArray[np.uint8]:
     try:
-        array: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("an archive")
     except FileNotFoundError:
         raise DataError(f"{path} was not found; run `vae prepare` (or `dvc repro`) first") from None
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, BadZipFile, TokenError) as error:
         raise FormatError(f"{path} is not an .npy array; run `vae prepare` again") from error
     return array
 
@@ -59,11 +63,13 @@ def _load(path: Path) -> NDArray[np.uint8]:
 def read_json(path: Path, stage: str) -> dict[str, Any]:
     """Read a JSON object that `stage` wrote; a `DataError` names the stage to run."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
+        content = json.loads(path.read_text())
+        if not isinstance(content, dict):
+            raise ValueError("not an object")
     except FileNotFoundError:
         raise DataError(f"{path} was not found; run `vae {stage}` (or `dvc repro`) first") from None
     except ValueError as error:
-        raise FormatError(f"{path} is not JSON; run `vae {stage}` again") from error
+        raise FormatError(f"{path} is not a JSON object; run `vae {stage}` again") from error
     return content
 
 

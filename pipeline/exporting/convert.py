@@ -7,12 +7,14 @@ bytes the same; `_canonical` then gives every name its place in the graph instea
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import onnx
 import tensorflow as tf
 import tf2onnx
 
+from pipeline.errors import PipelineError
 from pipeline.interface import BATCH, INTERFACES, IR_VERSION, OPSET, Interface
 from pipeline.training.weights import latent_dim_of, load_half
 
@@ -69,4 +71,7 @@ if __name__ == "__main__":
     parser.add_argument("role", choices=INTERFACES)
     parser.add_argument("target", type=Path)
     arguments = parser.parse_args()
-    convert(arguments.models, arguments.role, arguments.target)
+    try:
+        convert(arguments.models, arguments.role, arguments.target)
+    except PipelineError as error:
+        sys.exit(str(error))

@@ -10,17 +10,21 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipeline.data.images import ImageSource
-from pipeline.errors import DataError
-from pipeline.files import atomic_folder
+from pipeline.errors import DataError, OutputError
+from pipeline.files import atomic_file, atomic_folder
 from pipeline.inference.grid import beside_originals, save_png, tile, to_bytes
 from pipeline.inference.latents import LatentSource
 from pipeline.inference.parquet import PARTS, Metadata, Written, batches, pixels, vectors, write_parts
 from pipeline.inference.session import Decoder, cores, map_ordered
 
-GRID_FILE = "grid.png"
 _GRID_DIGITS = 400  # as many as can be told apart at a glance
 
 Pixels = NDArray[np.uint8]
+
+
+def grid_file(output: Path) -> Path:
+    """Where the picture goes: beside the folder, which holds nothing but Parquet for readers of whole folders."""
+    return output.with_name(f"{output.name}.png")
 
 
 def generate(
@@ -32,7 +36,7 @@ def generate(
     batch_size: int = 512,
     quiet: bool = False,
 ) -> Written:
-    """Decode every latent and write Parquet parts and `grid.png`, which shows the first 400, to `output`.
+    """Decode every latent and write Parquet parts to `output`; `<output>.png` beside it shows the first 400.
 
     Columns: `index` int64, `z` as a fixed-size list of float32, `image` as 784 bytes (28 x 28, row by row,
     0 = background, 255 = ink). The bytes do not depend on `batch_size` or on the number of cores.
@@ -49,8 +53,12 @@ def generate(
     Raises:
         DataError: fewer originals than latents.
         FormatError: a latent is not finite.
-        OutputError: `output` holds something else, or cannot be written.
+        OutputError: `output` holds something else, the latents themselves, or cannot be written.
     """
+    if latents.path is not None and output.resolve() in (latents.path.resolve(), *latents.path.resolve().parents):
+        raise OutputError(f"{output} holds the latents to decode; choose another output")
+    if grid_file(output).exists() and not output.exists():
+        raise OutputError(f"{grid_file(output)} is there, and not from an earlier run; choose another output")
     if originals is not None and originals.count < latents.count:
         raise DataError(
             f"{originals.path} holds {originals.count:,} images for {latents.count:,} latents; one for each is needed"
@@ -66,12 +74,13 @@ def generate(
 
     shown: list[Pixels] = []
     with (
-        atomic_folder(output, owns=[PARTS, GRID_FILE]) as beside,
+        atomic_folder(output, owns=[PARTS]) as beside,
         tqdm(total=latents.count, desc="generate", unit=" images", unit_scale=True, disable=quiet or None) as bar,
     ):
         decoded = map_ordered(decode, batches(latents.count, batch_size), cores())
         parts = write_parts(beside, _keep(decoded, shown), metadata, bar.update)
-        save_png(_sheet(np.concatenate(shown)[:_GRID_DIGITS], originals), beside / GRID_FILE)
+        with atomic_file(grid_file(output)) as png:
+            save_png(_sheet(np.concatenate(shown)[:_GRID_DIGITS], originals), png)
     return Written(str(output), latents.count, parts)
 
 

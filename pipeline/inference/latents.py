@@ -9,6 +9,7 @@ from statistics import NormalDist
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -28,6 +29,8 @@ class LatentSource:
     """`read(start, stop)` gives float32 `[stop - start, latent_dim]`; the two lie in one part."""
     sha256: str
     """Of the file that they come from, or of the words that define them."""
+    path: Path | None = None
+    """The file or folder that they come from, if any."""
 
 
 def choose_latents(
@@ -87,7 +90,9 @@ def open_latents(path: Path, latent_dim: int) -> LatentSource:
     """
     if not path.exists():
         raise DataError(f"{path} was not found; expected latents as .npy, .parquet or a folder of Parquet parts")
-    source = _open_npy(path, latent_dim) if path.suffix == ".npy" else _open_parquet(path, latent_dim)
+    source = (
+        _open_npy(path, latent_dim) if path.suffix == ".npy" and path.is_file() else _open_parquet(path, latent_dim)
+    )
     if source.count == 0:
         raise DataError(f"{path} holds no latents")
     return source
@@ -95,12 +100,12 @@ def open_latents(path: Path, latent_dim: int) -> LatentSource:
 
 def _open_npy(path: Path, latent_dim: int) -> LatentSource:
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise FormatError(f"{path} is not an .npy array of numbers: {error}") from error
+        array = np.lib.format.open_memmap(path, mode="r")
+    except ValueError as error:
+        raise FormatError(f"{path} is not an .npy array of numbers, or is damaged: {error}") from error
     if array.dtype != np.float32 or array.ndim != 2 or array.shape[1] != latent_dim:
         raise FormatError(f"{path} holds {array.dtype}{list(array.shape)}, expected float32[n, {latent_dim}]")
-    return LatentSource(len(array), lambda start, stop: _finite(array[start:stop], start, path), sha256(path))
+    return LatentSource(len(array), lambda start, stop: _finite(array[start:stop], start, path), sha256(path), path)
 
 
 def _open_parquet(path: Path, latent_dim: int) -> LatentSource:
@@ -128,18 +133,21 @@ def _open_parquet(path: Path, latent_dim: int) -> LatentSource:
             values = pq.ParquetFile(file).read_row_group(group, [column]).column(0).combine_chunks()
         except (pa.ArrowException, OSError) as error:
             raise FormatError(f"{file} is damaged: {' '.join(str(error).split())[:200]}") from error
-        z: Floats = values.flatten().to_numpy()
-        if values.null_count or z.size != rows * latent_dim:
-            raise FormatError(f"{file} holds rows without latents; {latent_dim} float32 were expected in each")
-        return _finite(z.reshape(rows, latent_dim), int(ends[piece]) - rows, path)
+        start = int(ends[piece]) - rows
+        whole = pc.equal(pc.list_value_length(values), latent_dim).fill_null(False).to_numpy(zero_copy_only=False)
+        if not whole.all():
+            raise FormatError(f"{path} does not hold {latent_dim} latents in row {start + int(np.argmin(whole)):,}")
+        z: Floats = values.flatten().to_numpy(zero_copy_only=False)  # a null becomes NaN
+        return _finite(z.reshape(rows, latent_dim), start, path)
 
     def read(start: int, stop: int) -> Floats:
         first, last = np.searchsorted(ends, [start, stop - 1], side="right")
-        z = np.concatenate([load(piece) for piece in range(first, last + 1)])
-        offset = start - (int(ends[first - 1]) if first else 0)
-        return z[offset : offset + stop - start]
+        starts = [int(ends[piece]) - pieces[piece][2] for piece in range(first, last + 1)]
+        return np.concatenate(
+            [load(piece)[max(start - begin, 0) : stop - begin] for piece, begin in enumerate(starts, first)]
+        )
 
-    return LatentSource(int(ends[-1]) if len(ends) else 0, read, digest.hexdigest())
+    return LatentSource(int(ends[-1]) if len(ends) else 0, read, digest.hexdigest(), path)
 
 
 def _groups(file: Path, column: str | None, latent_dim: int) -> list[int]:

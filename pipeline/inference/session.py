@@ -28,6 +28,8 @@ Floats = NDArray[np.float32]
 T = TypeVar("T")
 R = TypeVar("R")
 
+_HALF_A_LEVEL = 0.5 / 255
+
 
 class _Half:
     """A model file whose interface has been checked."""
@@ -40,13 +42,18 @@ class _Half:
         problems = mismatches(interface, inputs, outputs)
         latent_dim = read_latent_dim(interface, inputs, outputs)
         if problems or latent_dim is None:
-            raise ModelError(f"{self.path} is not a {interface.role}: {'; '.join(problems) or 'no latent size'}")
+            raise ModelError(
+                f"{self.path} is no {interface.role}: {'; '.join(problems) or 'its latent size is not fixed'}"
+            )
         self.latent_dim = latent_dim
         self.sha256 = sha256(self.path)
 
     def _run(self, tensor: NDArray[np.generic]) -> list[Floats]:
         names = [output.name for output in self._interface.outputs]
-        results: list[Floats] = self._session.run(names, {self._interface.input.name: tensor})
+        try:
+            results: list[Floats] = self._session.run(names, {self._interface.input.name: tensor})
+        except Exception as error:
+            raise ModelError(f"{self.path} fails on a batch of {len(tensor):,}: {_one_line(error)}") from error
         return results
 
 
@@ -66,10 +73,13 @@ class Encoder(_Half):
 
         Raises:
             FormatError: the images have another type or shape.
+            ModelError: the model fails, or gives latents that are not finite.
         """
         if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != IMAGE_SHAPE:
             raise FormatError(f"images are {images.dtype}{list(images.shape)}, expected uint8[n, 28, 28]")
         z_mean, z_log_var = self._run(images)
+        if not (np.isfinite(z_mean).all() and np.isfinite(z_log_var).all()):
+            raise ModelError(f"{self.path} gives latents that are not finite; train and export it again")
         return z_mean, z_log_var
 
 
@@ -89,10 +99,15 @@ class Decoder(_Half):
 
         Raises:
             FormatError: the latents have another type or shape.
+            ModelError: the model fails, or gives pixels outside [0, 1].
         """
         if z.dtype != np.float32 or z.ndim != 2 or z.shape[1] != self.latent_dim:
             raise FormatError(f"latents are {z.dtype}{list(z.shape)}, expected float32[n, {self.latent_dim}]")
         (image,) = self._run(z)
+        low, high = image.min(initial=0), image.max(initial=1)
+        # Written so that NaN fails; what rounds to a byte is good enough.
+        if not (low > -_HALF_A_LEVEL and high < 1 + _HALF_A_LEVEL):
+            raise ModelError(f"{self.path} gives pixels from {low:.3g} to {high:.3g}, expected 0 to 1")
         return image
 
 
@@ -131,5 +146,8 @@ def _open(path: Path) -> ort.InferenceSession:
         return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         # ONNX Runtime raises a dozen unrelated classes; each means that the file cannot be run.
-        reason = " ".join(str(error).split())
-        raise ModelError(f"{path} is not a usable ONNX file: {reason[:200]}") from error
+        raise ModelError(f"{path} is not a usable ONNX file: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

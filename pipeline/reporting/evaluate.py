@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.data.prepared import read_split, read_stats
+from pipeline.data.prepared import STATS_FILE, read_split, read_stats
+from pipeline.errors import FormatError, ModelError
 from pipeline.files import atomic_folder, write_json
 from pipeline.inference.session import Decoder, Encoder
 from pipeline.reporting.elbo import estimate
@@ -31,12 +32,19 @@ def evaluate(params: Evaluate, exports: Path, prepared: Path, metrics: Path, plo
         nats per image with grey-level pixels, and the number of `images`.
 
     Raises:
-        ModelError: a model is missing or has another interface.
+        ModelError: a model is missing or has another interface, or the two have different latent sizes.
         DataError: there are no prepared test digits.
     """
     encoder, decoder = Encoder(exports / "encoder"), Decoder(exports / "decoder")
+    if encoder.latent_dim != decoder.latent_dim:
+        raise ModelError(
+            f"{encoder.path} has {encoder.latent_dim} latent(s), {decoder.path} {decoder.latent_dim}; export both again"
+        )
     images, labels = read_split(prepared, "test")
-    source = read_stats(prepared)["source"]
+    stats = read_stats(prepared)
+    if "source" not in stats:
+        raise FormatError(f"{prepared / STATS_FILE} does not name the source; run `vae prepare` again")
+    source = stats["source"]
     elbo = estimate(encoder, decoder, images, params.samples, params.seed)
     figures = {
         "source": source,

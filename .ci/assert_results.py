@@ -1,0 +1,29 @@
+"""Check what a run of the pipeline left behind."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from PIL import Image
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("--source", required=True)
+parser.add_argument("--test-images", type=int, required=True)
+parser.add_argument("--negative-elbo", type=float, required=True, help="the largest that passes, in nats")
+expected = parser.parse_args()
+
+metrics = json.loads(Path("reports/metrics.json").read_text())
+manifest = json.loads(Path("exports/manifest.json").read_text())
+assert metrics["source"] == manifest["data"]["source"] == expected.source, metrics
+assert metrics["test"]["images"] == expected.test_images, metrics
+assert 100 < metrics["test"]["negative_elbo"] <= expected.negative_elbo, metrics
+for role in ("encoder", "decoder"):
+    assert Path(f"exports/{role}/model.onnx").stat().st_size == manifest["models"][role]["bytes"]
+assert pq.read_table("exports/latents/test").num_rows == expected.test_images
+for picture in ("prior", "reconstructions", "manifold"):
+    with Image.open(f"exports/samples/{picture}.png") as image:
+        assert min(image.size) >= 500, picture
+with Image.open("reports/plots/latents.png") as image:
+    assert min(image.size) >= 500
+print(f"as expected: {json.dumps(metrics)}")

@@ -1,0 +1,1 @@
+"""What the README's figures came from, runnable: `make bench`."""

@@ -1,0 +1,153 @@
+"""Raw files become arrays, split by a seed; what does not fit together is refused."""
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.data import mnist
+from pipeline.data.idx import encode_idx
+from pipeline.data.images import Pixels
+from pipeline.data.prepare import prepare
+from pipeline.errors import DataError, FormatError, OutputError
+from pipeline.params import Prepare
+
+PARAMS = Prepare(validation_images=5000, seed=0)  # of 60,000; 20 of the 240 below
+
+COUNT = 240
+LABELS = (np.arange(COUNT) % 10).astype(np.uint8)
+IMAGES = np.repeat(np.arange(COUNT, dtype=np.uint8), 28 * 28).reshape(COUNT, 28, 28)  # each its own number
+
+
+def write_raw(folder: Path, images: Pixels, labels: Pixels) -> Path:
+    """A folder as `download` leaves it, with the same digits for training and for testing."""
+    folder.mkdir()
+    for file, array in (
+        (mnist.TRAIN_IMAGES, images),
+        (mnist.TRAIN_LABELS, labels),
+        (mnist.TEST_IMAGES, images),
+        (mnist.TEST_LABELS, labels),
+    ):
+        (folder / file.name).write_bytes(gzip.compress(encode_idx(array)))
+    (folder / mnist.SOURCE_FILE).write_text(json.dumps({"source": "mnist", "files": []}))
+    return folder
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    return write_raw(tmp_path / "raw", IMAGES, LABELS)
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def load(folder: Path, name: str) -> Pixels:
+    array: Pixels = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+    assert isinstance(array, np.memmap)
+    assert array.dtype == np.uint8
+    return array
+
+
+def test_every_training_digit_goes_into_one_split(raw: Path, tmp_path: Path) -> None:
+    prepare(PARAMS, raw, tmp_path / "prepared")
+    train, validation = (load(tmp_path / "prepared", f"{split}_images") for split in ("train", "validation"))
+    assert train.shape == (220, 28, 28)
+    assert validation.shape == (20, 28, 28)
+    assert sorted([*train[:, 0, 0], *validation[:, 0, 0]]) == list(range(COUNT))
+
+
+def test_labels_stay_with_their_images(raw: Path, tmp_path: Path) -> None:
+    prepare(PARAMS, raw, tmp_path / "prepared")
+    for split in ("train", "validation", "test"):
+        images, labels = (load(tmp_path / "prepared", f"{split}_{kind}") for kind in ("images", "labels"))
+        assert np.array_equal(labels, images[:, 0, 0] % 10)
+
+
+def test_test_digits_are_left_as_they_are(raw: Path, tmp_path: Path) -> None:
+    prepare(PARAMS, raw, tmp_path / "prepared")
+    assert np.array_equal(load(tmp_path / "prepared", "test_images"), IMAGES)
+    assert np.array_equal(load(tmp_path / "prepared", "test_labels"), LABELS)
+
+
+def test_equal_seeds_give_equal_bytes(raw: Path, tmp_path: Path) -> None:
+    for name, seed in (("first", 7), ("second", 7), ("other", 8)):
+        prepare(Prepare(validation_images=5000, seed=seed), raw, tmp_path / name)
+    first, second, other = (bytes_of(tmp_path / name) for name in ("first", "second", "other"))
+    assert first == second
+    assert first["validation_images.npy"] != other["validation_images.npy"]
+    assert first["test_images.npy"] == other["test_images.npy"]
+
+
+@pytest.mark.parametrize(("of_all", "held_out"), [(250, 1), (5000, 20), (30000, 120)])
+def test_validation_takes_the_same_share_of_a_smaller_source(
+    of_all: int, held_out: int, raw: Path, tmp_path: Path
+) -> None:
+    stats = prepare(Prepare(validation_images=of_all, seed=0), raw, tmp_path / "prepared")
+    assert stats["splits"]["validation"]["images"] == held_out
+    assert stats["splits"]["train"]["images"] == COUNT - held_out
+
+
+def test_a_share_of_nothing_is_refused(raw: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"validation_images = 1 of 60,000 leaves 0 of 240 .* between 1 and 239"):
+        prepare(Prepare(validation_images=1, seed=0), raw, tmp_path / "prepared")
+
+
+def test_the_stats_describe_the_splits(raw: Path, tmp_path: Path) -> None:
+    stats = prepare(PARAMS, raw, tmp_path / "prepared")
+    assert stats == json.loads((tmp_path / "prepared" / "stats.json").read_text())
+    assert stats["source"] == "mnist"
+    assert stats["splits"]["test"] == {"images": 240, "per_digit": [24] * 10, "mean": round(119.5 / 255, 6)}
+    validation = load(tmp_path / "prepared", "validation_labels")
+    assert stats["splits"]["validation"]["per_digit"] == [int((validation == digit).sum()) for digit in range(10)]
+
+
+def test_an_earlier_result_is_replaced_and_anything_else_refused(raw: Path, tmp_path: Path) -> None:
+    prepare(PARAMS, raw, tmp_path / "prepared")
+    prepare(PARAMS, raw, tmp_path / "prepared")
+    with pytest.raises(OutputError, match="which this command did not write"):
+        prepare(PARAMS, raw, raw)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (IMAGES[1:], LABELS, r"train-images\S+ holds 239 images, \S+train-labels\S+ 240 labels"),
+        (IMAGES, np.full(COUNT, 10, np.uint8), r"train-labels\S+ holds 10 in row 0, labels are 0 to 9"),
+        (IMAGES[:, 1:], LABELS, r"train-images\S+ holds uint8\[240, 27, 28\], expected uint8\[n, 28, 28\]"),
+        (IMAGES[:0], LABELS[:0], r"train-images\S+ holds no image"),
+        (LABELS, LABELS, r"train-images\S+ starts with b'\\x00\\x00\\x08\\x01'"),
+    ],
+    ids=["counts", "label 10", "size", "empty", "not images"],
+)
+def test_digits_that_do_not_fit_are_refused(images: Pixels, labels: Pixels, message: str, tmp_path: Path) -> None:
+    raw = write_raw(tmp_path / "raw", images, labels)
+    with pytest.raises(FormatError, match=message):
+        prepare(PARAMS, raw, tmp_path / "prepared")
+    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+
+
+@pytest.mark.parametrize("file", mnist.FILES, ids=lambda file: file.name)
+def test_a_file_that_is_missing_or_altered_is_named(file: mnist.RawFile, raw: Path, tmp_path: Path) -> None:
+    content = bytearray((raw / file.name).read_bytes())
+    content[-6] ^= 1
+    (raw / file.name).write_bytes(content)
+    with pytest.raises(FormatError, match=f"{file.name} is damaged"):
+        prepare(PARAMS, raw, tmp_path / "prepared")
+    (raw / file.name).unlink()
+    with pytest.raises(DataError, match=f"{file.name} was not found; run `vae download`"):
+        prepare(PARAMS, raw, tmp_path / "prepared")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", "<html>"])
+def test_a_source_file_that_says_nothing_is_refused(content: str, raw: Path, tmp_path: Path) -> None:
+    (raw / "source.json").write_text(content)
+    with pytest.raises(FormatError, match=r"source\.json .*; run `vae download` again"):
+        prepare(PARAMS, raw, tmp_path / "prepared")
+
+
+def test_a_folder_that_download_did_not_fill_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"source\.json was not found; run `vae download`"):
+        prepare(PARAMS, tmp_path, tmp_path / "prepared")

@@ -1,0 +1,31 @@
+"""The packaged sample is real MNIST in the original format."""
+
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.data import mnist
+from pipeline.data.idx import read_idx
+
+
+def test_it_has_the_names_and_the_format_of_the_original(sample: Path) -> None:
+    assert {path.name for path in sample.iterdir()} == {file.name for file in mnist.FILES}
+    assert read_idx(sample / mnist.TRAIN_IMAGES.name, 3).shape == (4000, 28, 28)
+    assert read_idx(sample / mnist.TEST_IMAGES.name, 3).shape == (1000, 28, 28)
+
+
+def test_training_and_test_digits_are_mixed_and_distinct(sample: Path) -> None:
+    images = [read_idx(sample / file.name, 3) for file in (mnist.TRAIN_IMAGES, mnist.TEST_IMAGES)]
+    labels = [read_idx(sample / file.name, 1) for file in (mnist.TRAIN_LABELS, mnist.TEST_LABELS)]
+    assert np.bincount(np.concatenate(labels)).tolist() == [500] * 10
+    assert all(np.bincount(split).min() > 80 for split in labels)
+    train, test = ({image.tobytes() for image in split} for split in images)
+    assert len(train) + len(test) == 5000
+    assert not train & test
+
+
+def test_it_is_ink_on_an_empty_background(sample: Path) -> None:
+    images = read_idx(sample / mnist.TEST_IMAGES.name, 3)
+    assert images.max() == 255
+    assert not images[:, 0, :].any()
+    assert 0.1 < images.mean() / 255 < 0.16  # 0.13 in the full MNIST

@@ -1,0 +1,33 @@
+"""What the tests of the batch jobs share."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipeline.inference import Decoder, Encoder
+from tests import onnx_models
+
+
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
+    return Encoder(onnx_models.save(onnx_models.encoder(), tmp_path_factory.mktemp("encoder")))
+
+
+@pytest.fixture(scope="session")
+def decoder(tmp_path_factory: pytest.TempPathFactory) -> Decoder:
+    return Decoder(onnx_models.save(onnx_models.decoder(), tmp_path_factory.mktemp("decoder")))
+
+
+@pytest.fixture(scope="session")
+def images() -> NDArray[np.uint8]:
+    """uint8 `[4096, 28, 28]`, every byte value among them."""
+    return np.random.default_rng(1).integers(0, 256, (4096, 28, 28), np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An output folder that is not there yet, alone in its parent, where a temporary folder would show."""
+    (tmp_path / "job").mkdir()
+    return tmp_path / "job" / "out"

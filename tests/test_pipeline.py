@@ -1,0 +1,126 @@
+"""The whole DAG, through DVC, in a git repository of its own."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from ruamel.yaml import YAML
+
+from tests.test_house import ROOT, STAGES
+
+# Small enough to run in seconds, whole enough to run every line.
+CHANGES = {"download": {"source": "sample"}, "train": {"epochs": 2}, "generate": {"count": 30, "manifold": 5}}
+
+
+class Repository:
+    """A checkout with git, DVC and the real pipeline, as a user has it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("pipeline", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", ".dvc/config"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+            copy(ROOT / name, folder / name)
+        self.git("init", "-q")
+        self.git("config", "user.email", "test@example.org")
+        self.git("config", "user.name", "Test")
+        for section, values in CHANGES.items():
+            self.change(section, **values)
+        self.commit()
+
+    def change(self, section: str, **values: object) -> None:
+        yaml = YAML()
+        path = self.folder / "params.yaml"
+        params = yaml.load(path)
+        params[section].update(values)
+        yaml.dump(params, path)
+
+    def commit(self) -> None:
+        self.git("add", "-A")
+        self.git("commit", "-q", "-m", "state")
+
+    def git(self, *arguments: str) -> str:
+        return self._run("git", *arguments)
+
+    def dvc(self, *arguments: str) -> str:
+        return self._run("dvc", *arguments)
+
+    def repro(self) -> list[str]:
+        """The stages that ran."""
+        return re.findall(r"Running stage '(\w+)'", self.dvc("repro"))
+
+    def metrics(self) -> dict[str, object]:
+        return json.loads((self.folder / "reports/metrics.json").read_text())
+
+    def _run(self, *command: str) -> str:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": path, "COLUMNS": "300", "NO_COLOR": "1"}
+        environment.pop("VAE_MNIST_MIRROR", None)
+        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    repository = Repository(tmp_path_factory.mktemp("repository"))
+    assert repository.repro() == list(STAGES)
+    repository.commit()
+    return repository
+
+
+def test_everything_is_there(repository: Repository) -> None:
+    folder = repository.folder
+    assert json.loads((folder / "data/raw/source.json").read_text())["source"] == "sample"
+    assert json.loads((folder / "exports/manifest.json").read_text())["data"]["source"] == "sample"
+    assert pq.read_table(folder / "exports/latents/test").num_rows == 1000
+    assert pq.read_table(folder / "exports/samples/prior").num_rows == 30
+    pictures = [f"exports/samples/{name}.png" for name in ("prior", "reconstructions", "manifold")]
+    for picture in [*pictures, "reports/plots/latents.png"]:
+        with Image.open(folder / picture) as image:
+            assert min(image.size) >= 140, picture
+    figures = repository.metrics()
+    assert figures["source"] == "sample"
+    # Two epochs of 3,667 digits: far from the figures of the full set, far below those of an untrained model (543).
+    assert 180 < figures["test"]["negative_elbo"] < 260
+
+
+def test_a_second_run_does_nothing(repository: Repository) -> None:
+    assert repository.repro() == []
+    assert repository.git("status", "--porcelain") == ""
+
+
+def test_dvc_shows_metrics_plots_and_parameters(repository: Repository, tmp_path: Path) -> None:
+    shown = json.loads(repository.dvc("metrics", "show", "--json"))
+    assert "test" in shown[""]["data"]["reports/metrics.json"]["data"]
+    repository.dvc("plots", "show", "-o", str(tmp_path))
+    page = (tmp_path / "index.html").read_text()
+    assert all(f"{name}.tsv" in page or name in page for name in ("loss", "reconstruction", "kl"))
+    assert len(list((tmp_path / "static").glob("*.png"))) == 4
+
+
+def test_a_change_of_generate_reruns_generate_alone(repository: Repository) -> None:
+    repository.change("generate", seed=1)
+    assert repository.repro() == ["generate"]
+    repository.commit()
+
+
+def test_an_experiment_with_20_latents_reruns_from_train_on(repository: Repository) -> None:
+    output = repository.dvc("exp", "run", "-S", "model.latent_dim=20", "-S", "train.epochs=1")
+    ran = re.findall(r"Running stage '(\w+)'", output)
+    assert ran == ["train", "export", "encode", "generate", "evaluate"]
+    table = pq.read_table(repository.folder / "exports/latents/test")
+    assert table.schema.field("z_mean").type.list_size == 20
+    assert (repository.folder / "exports/samples/manifold.png").is_file()
+    assert "model.latent_dim" in repository.dvc("params", "diff")
+    rows = list(csv.DictReader(repository.dvc("exp", "show", "--csv").splitlines()))
+    assert [row["model.latent_dim"] for row in rows] == ["20", "2", "20"]  # workspace, the commit, the experiment
+    assert all(float(row["test.negative_elbo"]) > 100 for row in rows)
