@@ -15,7 +15,7 @@ repro: .venv/installed ## Run every DVC stage whose inputs changed
 	$(BIN)/dvc repro
 
 test: .venv/installed ## Run the tests
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 check: .venv/installed ## Format, lint, types, import directions
 	$(BIN)/ruff format --check .

@@ -18,10 +18,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime as ort
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from pipeline.inference import Decoder, Encoder
 from pipeline.inference.session import cores, map_ordered
+from pipeline.interface import VARIANT_FILES
 from pipeline.training.weights import load_half
 
 EXPORTS = Path("exports")
@@ -113,7 +115,28 @@ def main() -> None:
         spread = (max(times[name]) - min(times[name])) / median
         print(f"{name:30}{IMAGES / median:12,.0f}{IMAGES * per_image / median / rate:20.0%}{spread:8.0%}")
     print(f"\nvae encode is {medians['Keras predict'] / medians['vae encode, whole process']:.1f} x Keras predict")
+    variants(images[:20_000], z[:20_000])
     cold()
+
+
+def variants(images: NDArray[np.uint8], z: NDArray[np.float32]) -> None:
+    """Each variant beside float32, one thread."""
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    found = [name for name in ("avx512_vnni", "avx_vnni") if name in flags]
+    print(f"\none core, int8 instructions: {', '.join(found) or 'none found'}")
+    print(f"{'':30}{'images/s':>12}{'of float32':>20}{'spread':>8}")
+    for kind, role, tensors in ((Encoder, "encoder", images), (Decoder, "decoder", z)):
+        models = {name: kind(EXPORTS / role / file) for name, file in VARIANT_FILES.items()}
+        times: dict[str, list[float]] = {name: [] for name in models}
+        for _ in range(3 * ROUNDS):
+            for name, model in models.items():
+                batches = [tensors[start : start + BATCH] for start in range(0, len(tensors), BATCH)]
+                times[name].append(seconds(lambda model=model, batches=batches: [model(batch) for batch in batches]))
+        for name, values in times.items():
+            ratio = statistics.median(a / b for a, b in zip(times["float32"], values, strict=True))
+            median = statistics.median(values)
+            spread = (max(values) - min(values)) / median
+            print(f"{role + ', ' + name:30}{len(tensors) / median:12,.0f}{ratio:18.2f} x{spread:8.0%}")
 
 
 def cold() -> None:

@@ -118,12 +118,9 @@ def export(
     from pipeline.exporting.export import export as stage
 
     result = stage(settings, models, prepared, output)
-    lines = [
-        f"{output / about['file']}: {about['bytes']:,} bytes, largest difference from Keras "
-        f"{max(about['largest_difference'].values()):.1e}"
-        for about in result["models"].values()
-    ]
-    _print(result, "\n".join(lines), as_json)
+    size = sum(file["bytes"] for file in result["files"])
+    nats = result["validation"]["negative_elbo"]
+    _print(result, f"{output}: {len(result['files'])} files, {size:,} bytes, validation {nats:.2f} nats", as_json)
 
 
 @app.command()
@@ -213,6 +210,32 @@ def evaluate(
         f"+ KL {test['kl']:.2f}, {test['images']:,} test digits (source {result['source']})"
     )
     _print(result, text, as_json)
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="The folder with a manifest.json.")] = Path("exports"),
+    as_json: AsJson = False,
+) -> None:
+    """Check exported models anywhere: bytes, interface, test vectors, variants."""
+    _log(True)
+    from pipeline.inference.verify import verify as check
+
+    report = check(folder)
+    _print(asdict(report), f"{report}\n{folder}: {report.files} files as listed, all models as described", as_json)
+
+
+@app.command()
+def info(
+    model: Annotated[Path, typer.Argument(help="The ONNX file.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what an ONNX file is."""
+    _log(True)
+    from pipeline.inference.verify import info as describe
+
+    about = describe(model)
+    _print(asdict(about), str(about), as_json)
 
 
 def main() -> None:

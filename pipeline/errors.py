@@ -12,6 +12,7 @@ line, without a traceback, and exits with status 1.
     +- TrainingError        training ended with numbers that are not finite
     +- ExportError          a converted model failed its proof
     +- ModelError           not an ONNX file, or one with another interface
+    |  +- BundleError       a file of a bundle is missing or damaged, or does not do what its manifest says
     +- OutputError          the output folder holds something else, or cannot be written
 """
 
@@ -50,6 +51,10 @@ class ExportError(PipelineError):
 
 class ModelError(PipelineError):
     """A model file cannot be used."""
+
+
+class BundleError(ModelError):
+    """A folder of models is not what its manifest says."""
 
 
 class OutputError(PipelineError):

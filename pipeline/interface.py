@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 MODEL_FILE = "model.onnx"
+VARIANT_FILES = {"float32": MODEL_FILE, "int8": "model_quantized.onnx", "fp16": "model_fp16.onnx"}
+MANIFEST_FILE, SCHEMA_VERSION = "manifest.json", 1
+TEST_DATA = "test_data_set_0"  # of the ONNX Model Zoo's layout: input_0.pb, output_0.pb and on
 OPSET, IR_VERSION = 17, 8  # old enough for the runtimes still in use
 IMAGE_SHAPE = (28, 28)
 PIXELS = 28 * 28
@@ -22,10 +25,11 @@ class Tensor:
     name: str
     type: str
     shape: tuple[int | str, ...]
+    meaning: str = ""
 
     def resolved(self, latent_dim: int) -> "Tensor":
         """The same tensor with `latent_dim` as a number."""
-        return Tensor(self.name, self.type, tuple(latent_dim if d == LATENT else d for d in self.shape))
+        return Tensor(self.name, self.type, tuple(latent_dim if d == LATENT else d for d in self.shape), self.meaning)
 
     def __str__(self) -> str:
         return f"{self.name} {self.type}[{', '.join(map(str, self.shape))}]"
@@ -42,13 +46,16 @@ class Interface:
 
 ENCODER = Interface(
     role="encoder",
-    input=Tensor("image", "uint8", (BATCH, *IMAGE_SHAPE)),  # 0 = background, 255 = ink
-    outputs=(Tensor("z_mean", "float32", (BATCH, LATENT)), Tensor("z_log_var", "float32", (BATCH, LATENT))),
+    input=Tensor("image", "uint8", (BATCH, *IMAGE_SHAPE), "grey levels, row by row: 0 = background, 255 = ink"),
+    outputs=(
+        Tensor("z_mean", "float32", (BATCH, LATENT), "mean of the Gaussian of each latent"),
+        Tensor("z_log_var", "float32", (BATCH, LATENT), "natural logarithm of its variance"),
+    ),
 )
 DECODER = Interface(
     role="decoder",
-    input=Tensor("z", "float32", (BATCH, LATENT)),
-    outputs=(Tensor("image", "float32", (BATCH, *IMAGE_SHAPE)),),  # each pixel in [0, 1]
+    input=Tensor("z", "float32", (BATCH, LATENT), "latents; N(0, I) is the prior"),
+    outputs=(Tensor("image", "float32", (BATCH, *IMAGE_SHAPE), "grey levels in [0, 1], row by row: 1 = ink"),),
 )
 INTERFACES = {interface.role: interface for interface in (ENCODER, DECODER)}
 
@@ -80,10 +87,15 @@ def mismatches(interface: Interface, inputs: Sequence[NodeArg], outputs: Sequenc
         ("output", interface.outputs, outputs),
     ):
         wanted = {str(t if latent_dim is None else t.resolved(latent_dim)) for t in expected}
-        given = {str(Tensor(n.name, _element_type(n.type), tuple(d or "?" for d in n.shape))) for n in found}
+        given = {describe(n) for n in found}
         if wanted != given:
             problems.append(f"{kind} is {' and '.join(sorted(given))}, expected {' and '.join(sorted(wanted))}")
     return problems
+
+
+def describe(node: NodeArg) -> str:
+    """An input or output of a file, written as `str` writes a `Tensor`."""
+    return str(Tensor(node.name, _element_type(node.type), tuple(d or "?" for d in node.shape)))
 
 
 def _element_type(type_: str) -> str:

@@ -57,6 +57,8 @@ class Export(_Section):
 
     absolute_tolerance: Annotated[float, Field(ge=0, le=0.1)]
     relative_tolerance: Annotated[float, Field(ge=0, le=0.1)]
+    calibration_images: Annotated[int, Field(ge=100)]
+    seed: Seed
 
 
 class Encode(_Section):

@@ -1,13 +1,29 @@
 """Small real models with the pipeline's interface and seeded random weights, and what NumPy makes of them."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from pipeline.interface import IMAGE_SHAPE, IR_VERSION, MODEL_FILE, OPSET, PIXELS
+from pipeline.files import sha256
+from pipeline.inference.bundle import DIGEST, manifest_digest
+from pipeline.interface import (
+    IMAGE_SHAPE,
+    INTERFACES,
+    IR_VERSION,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    OPSET,
+    PIXELS,
+    SCHEMA_VERSION,
+    TEST_DATA,
+    VARIANT_FILES,
+)
 
 UNITS = 48
 
@@ -58,6 +74,70 @@ def save(model: onnx.ModelProto, folder: Path) -> Path:
     return folder
 
 
+def save_bundle(folder: Path, latent_dim: int = 2) -> Path:
+    """Write a bundle as `vae export` does, `int8` and `fp16` with rounded weights; returns the folder."""
+    for role, model in (("encoder", encoder(latent_dim)), ("decoder", decoder(latent_dim))):
+        model.metadata_props.add(key="role", value=role)
+        vectors = save(model, folder / role) / TEST_DATA
+        onnx.save(_rounded(model, lambda weight: np.rint(weight * 1024) / 1024), folder / role / VARIANT_FILES["int8"])
+        onnx.save(_rounded(model, lambda weight: weight.astype(np.float16)), folder / role / VARIANT_FILES["fp16"])
+        vectors.mkdir(exist_ok=True)
+        save_vectors(model, vectors, latent_dim)
+        write_manifest(folder / role, [role], latent_dim)
+    (folder / "README.md").write_text("A card, which no manifest lists.\n")
+    return write_manifest(folder, list(INTERFACES), latent_dim)
+
+
+def save_vectors(model: onnx.ModelProto, folder: Path, latent_dim: int = 2) -> None:
+    """Write input and outputs of a model, 32 rows, as NumPy has them."""
+    generator = np.random.default_rng(3)
+    images = generator.integers(0, 256, (32, *IMAGE_SHAPE), np.uint8)
+    z = generator.standard_normal((32, latent_dim), np.float32)
+    is_encoder = model.graph.input[0].name == "image"
+    outputs = encode_in_numpy(model, images) if is_encoder else (decode_in_numpy(model, z),)
+    save_vector(images if is_encoder else z, model.graph.input[0].name, folder / "input_0.pb")
+    for number, output in enumerate(outputs):
+        save_vector(output, model.graph.output[number].name, folder / f"output_{number}.pb")
+
+
+def save_vector(values: NDArray[np.generic], name: str, path: Path) -> None:
+    """Write a serialized TensorProto."""
+    path.write_bytes(numpy_helper.from_array(values, name).SerializeToString())
+
+
+def write_manifest(folder: Path, roles: list[str], latent_dim: int = 2, **changes: Any) -> Path:
+    """Write the manifest that fits the files as they are, but for the `changes`; returns the folder."""
+    models = {}
+    for role in roles:
+        place = "" if (folder / MODEL_FILE).exists() else f"{role}/"
+        interface = INTERFACES[role]
+        budget = {"int8": 0.01, "fp16": 0.001}
+        models[role] = {
+            "input": str(interface.input.resolved(latent_dim)),
+            "outputs": [str(output.resolved(latent_dim)) for output in interface.outputs],
+            "test_data": f"{place}{TEST_DATA}",
+            "variants": {
+                name: {"file": f"{place}{file}"}
+                | ({"budget": {"mean_difference": budget[name]}} if name in budget else {})
+                for name, file in VARIANT_FILES.items()
+            },
+        }
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        "latent_dim": latent_dim,
+        "tolerance": {"absolute": 1e-4, "relative": 1e-4, "batch_sizes": [1, 3, 257]},
+        "models": models,
+        "files": [
+            {"path": path.relative_to(folder).as_posix(), "bytes": path.stat().st_size, "sha256": sha256(path)}
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and path not in (folder / MANIFEST_FILE, folder / "README.md")
+        ],
+        **changes,
+    }
+    (folder / MANIFEST_FILE).write_text(json.dumps(content | {DIGEST: manifest_digest(content)}, indent=2))
+    return folder
+
+
 def encode_in_numpy(model: onnx.ModelProto, images: NDArray[np.uint8]) -> tuple[Floats, Floats]:
     """`z_mean` and `z_log_var` of the model that `encoder` builds."""
     of = constants(model)
@@ -84,6 +164,15 @@ def set_constant(model: onnx.ModelProto, name: str, value: NDArray[np.generic]) 
     (tensor,) = (tensor for tensor in model.graph.initializer if tensor.name == name)
     tensor.CopyFrom(numpy_helper.from_array(value, name))
     return model
+
+
+def _rounded(model: onnx.ModelProto, rounding: Callable[[Floats], NDArray[np.floating]]) -> onnx.ModelProto:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for name, weight in constants(model).items():
+        if weight.dtype == np.float32:
+            set_constant(copy, name, rounding(weight).astype(np.float32))
+    return copy
 
 
 def _dense(source: str, name: str) -> onnx.NodeProto:

@@ -59,6 +59,8 @@ def test_wrong_usage_exits_with_2(arguments: list[str], complaint: str) -> None:
         (["encode", "nothing.npy", "-o", "x"], "error: exports/encoder was not found"),
         (["generate", "--count", "1", "-o", "x"], "error: exports/decoder was not found"),
         (["evaluate", "--params", PARAMS], "error: exports/encoder was not found"),
+        (["verify"], "error: exports/manifest.json was not found; expected a folder that `vae export` wrote"),
+        (["info", "model.onnx"], "error: model.onnx was not found"),
     ],
 )
 def test_what_a_user_can_mend_is_one_line_and_exits_with_1(
@@ -106,6 +108,26 @@ def test_help_loads_nothing_heavy() -> None:
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_verify_and_info_print_results_for_people(tmp_path: Path) -> None:
+    onnx_models.save_bundle(tmp_path / "exports")
+    result = vae("verify", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines()[-1] == "exports: 13 files as listed, all models as described"
+    assert all(len(line) <= 80 for line in result.stdout.splitlines())
+    assert "role      decoder" in vae("info", "exports/decoder/model.onnx", cwd=tmp_path).stdout.splitlines()
+
+
+def test_a_flipped_byte_of_the_models_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    file = onnx_models.save_bundle(tmp_path / "exports") / "decoder" / "model_quantized.onnx"
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    for command in (["verify"], ["verify", "--json"], ["generate", "--count", "1", "-o", "digits"]):
+        result = vae(*command, cwd=tmp_path)
+        assert (result.returncode, result.stdout) == (1, "")
+        assert result.stderr.startswith("error: exports/decoder/model_quantized.onnx has the SHA-256 ")
+        assert result.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["exports"]
 
 
 def test_a_job_that_is_terminated_leaves_nothing_half_written(tmp_path: Path) -> None:

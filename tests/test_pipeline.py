@@ -23,8 +23,13 @@ CHANGES = {"download": {"source": "sample"}, "train": {"epochs": 2}, "generate":
 class Repository:
     """A checkout with git, DVC and the real pipeline, as a user has it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, empty: bool = False) -> None:
         self.folder = folder
+        if empty:
+            folder.mkdir()
+            self.git("init", "-q")
+            self.dvc("init", "-q")
+            return
         for name in ("pipeline", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", ".dvc/config"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
@@ -52,6 +57,9 @@ class Repository:
 
     def dvc(self, *arguments: str) -> str:
         return self._run("dvc", *arguments)
+
+    def vae(self, *arguments: str) -> str:
+        return self._run("vae", *arguments)
 
     def repro(self) -> list[str]:
         """The stages that ran."""
@@ -105,6 +113,25 @@ def test_dvc_shows_metrics_plots_and_parameters(repository: Repository, tmp_path
     page = (tmp_path / "index.html").read_text()
     assert all(f"{name}.tsv" in page or name in page for name in ("loss", "reconstruction", "kl"))
     assert len(list((tmp_path / "static").glob("*.png"))) == 4
+
+
+def test_another_repository_takes_the_decoder_verifies_it_and_decodes_with_it(
+    repository: Repository, tmp_path: Path
+) -> None:
+    """What a stranger does: only git, DVC, a DVC remote and the bare package."""
+    repository.dvc("remote", "add", "-d", "storage", str(tmp_path / "storage"))
+    repository.commit()
+    repository.dvc("push", "-q", "export")
+    source = str(repository.folder)
+    stranger = Repository(tmp_path / "stranger", empty=True)
+    stranger.dvc("get", source, "exports/decoder", "-o", "got", "-q")
+    stranger.dvc("import", source, "exports/decoder", "-o", "imported", "-q")
+    assert (stranger.folder / "imported.dvc").is_file()
+    for decoder in ("got", "imported"):
+        report = json.loads(stranger.vae("verify", decoder, "--json"))
+        assert report
+        stranger.vae("generate", "--count", "3", "--decoder", decoder, "-o", f"from_{decoder}")
+        assert pq.read_table(stranger.folder / f"from_{decoder}").num_rows == 3
 
 
 def test_a_change_of_generate_reruns_generate_alone(repository: Repository) -> None:

@@ -8,6 +8,7 @@ bytes the same; `_canonical` then gives every name its place in the graph instea
 
 import argparse
 import sys
+from collections import Counter
 from pathlib import Path
 
 import onnx
@@ -28,7 +29,23 @@ def convert(models: Path, role: str, target: Path) -> None:
     function = tf.function(lambda tensor: half(tensor, training=False))
     signature = [tf.TensorSpec(shape, getattr(tf, wanted.type), name=wanted.name)]
     model, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
-    onnx.save(_canonical(model, interface), target)
+    onnx.save(_canonical(_fused(model), interface), target)
+
+
+def _fused(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Each product with weights and the addition of its bias as one `Gemm`, which quantises as one."""
+    graph = model.graph
+    weights = {tensor.name for tensor in graph.initializer}
+    product = {node.output[0]: node for node in graph.node if node.op_type == "MatMul" and node.input[1] in weights}
+    readers = Counter(name for node in graph.node for name in node.input)
+    for node in list(graph.node):
+        dense = product.get(node.input[0]) if node.op_type == "Add" and node.input[1] in weights else None
+        if dense is not None and readers[dense.output[0]] == 1:
+            dense.op_type = "Gemm"
+            dense.input.append(node.input[1])
+            dense.output[0] = node.output[0]
+            graph.node.remove(node)
+    return model
 
 
 def _canonical(model: onnx.ModelProto, interface: Interface) -> onnx.ModelProto:

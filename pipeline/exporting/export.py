@@ -1,7 +1,12 @@
-"""Stage `export`: both halves as ONNX, written only when every proof holds."""
+"""Stage `export`: both halves as ONNX with their variants, written only when every proof holds.
+
+convert -> prove float32 -> derive variants -> price them -> describe every file -> manifests -> put in place
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import shutil
 import subprocess
@@ -12,56 +17,86 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.data.prepared import read_split, read_stats
+from pipeline import __version__
+from pipeline.data.prepared import read_split
 from pipeline.errors import ExportError
-from pipeline.exporting.check import BATCH_SIZES, Proof, Tolerance, prove
-from pipeline.files import atomic_folder, explained, sha256, write_json
-from pipeline.interface import DECODER, ENCODER, INTERFACES, IR_VERSION, MODEL_FILE, OPSET, Interface
+from pipeline.exporting.check import BATCH_SIZES, OPERATORS, QUANTISED_OPERATORS, Proof, Tolerance, prove, structure
+from pipeline.exporting.describe import describe, write_vectors
+from pipeline.exporting.manifest import describe_common, describe_model, write_manifests
+from pipeline.exporting.price import BUDGETS, Price, price
+from pipeline.exporting.variants import write_fp16, write_int8
+from pipeline.files import atomic_folder, explained
+from pipeline.inference.elbo import Elbo, estimate
+from pipeline.inference.session import Decoder, Encoder
+from pipeline.interface import DECODER, ENCODER, INTERFACES, MANIFEST_FILE, TEST_DATA, VARIANT_FILES
 from pipeline.training.device import prepare_device
-from pipeline.training.weights import latent_dim_of, load_half
+from pipeline.training.weights import latent_dim_of, load_half, read_origin
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import keras
+    from numpy.typing import NDArray
+
     from pipeline.params import Export
 
 log = logging.getLogger(__name__)
 
-MANIFEST_FILE = "manifest.json"
-SCHEMA_VERSION = 1
+_VECTORS = 64  # rows of the test vectors
+_EXACT = "float32"
 
 
 def export(params: Export, models: Path, prepared: Path, exports: Path) -> dict[str, Any]:
-    """Convert and prove encoder and decoder, then write them and `manifest.json` to `exports`.
+    """Convert and prove encoder and decoder, derive and price their variants, and write the bundle to `exports`.
 
     Returns:
-        The manifest.
+        The manifest of the whole.
 
     Raises:
-        ExportError: a conversion or a proof failed; every failure is listed and no file is written.
+        ExportError: a conversion, a proof or a budget failed; every failure is listed and no file is written.
     """
-    prepare_device()
-    tolerance = Tolerance(params.absolute_tolerance, params.relative_tolerance)
+    prepare_device(exact=True)
+    origin = read_origin(models)
+    halves = {role: load_half(models, role) for role in INTERFACES}
+    train, validation = (np.asarray(read_split(prepared, split)[0]) for split in ("train", "validation"))
+    if len(validation) < max(BATCH_SIZES):
+        raise ExportError(
+            f"the proof needs {max(BATCH_SIZES)} validation digits, found {len(validation)}; "
+            "raise prepare.validation_images"
+        )
     with explained(exports):
         exports.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".export.", dir=exports))
     try:
-        files = {role: scratch / f"{role}.onnx" for role in INTERFACES}
-        _convert(models, files)
-        proofs = _prove(files, models, prepared, tolerance)
-        failures = [f"{role}: {failure}" for role, proof in proofs.items() for failure in proof.failures]
-        if failures:
-            raise ExportError(
-                "\n- ".join([f"the export failed {len(failures)} check(s); nothing was written", *failures])
-            )
-        for role, file in files.items():
-            with atomic_folder(exports / role, owns=[MODEL_FILE]) as beside:
-                shutil.copyfile(file, beside / MODEL_FILE)
+        files = _make_folders(scratch)
+        _convert(models, files[_EXACT])
+        tolerance = Tolerance(params.absolute_tolerance, params.relative_tolerance)
+        proofs = _prove(files[_EXACT], halves, validation, tolerance)
+        _write_variants(files, train[: params.calibration_images], params.seed)
+        elbo = estimate(*_open(files[_EXACT]), validation, samples=1, seed=params.seed)
+        prices = {name: price(files[_EXACT], files[name], validation, params.seed) for name in BUDGETS}
+        _check_prices(prices, elbo)
+        latent_dim = latent_dim_of(halves[DECODER.role])
+        params_sha256 = _digest({name: origin[name] for name in ("model", "train")})
+        for variant, roles in files.items():
+            through = (elbo if variant == _EXACT else prices[variant].elbo).negative_elbo
+            _describe(variant, roles, latent_dim, origin["data"], params_sha256, through)
+        _check_structure(files)
+        _write_vectors(scratch, files[_EXACT], validation, params.seed)
+        common = describe_common(latent_dim, origin["data"], params_sha256, elbo, len(validation), tolerance)
+        about = {role: describe_model(role, latent_dim, proofs[role], prices) for role in INTERFACES}
+        manifest = write_manifests(scratch, common, about)
+        _put_in_place(scratch, exports)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    manifest = _manifest(
-        exports, read_stats(prepared), latent_dim_of(load_half(models, ENCODER.role)), proofs, tolerance
-    )
-    write_json(exports / MANIFEST_FILE, manifest)
     return manifest
+
+
+def _make_folders(scratch: Path) -> dict[str, dict[str, Path]]:
+    """The path of each file to come, by variant and role."""
+    for role in INTERFACES:
+        (scratch / role).mkdir()
+    return {variant: {role: scratch / role / name for role in INTERFACES} for variant, name in VARIANT_FILES.items()}
 
 
 def _convert(models: Path, files: dict[str, Path]) -> None:
@@ -76,58 +111,105 @@ def _convert(models: Path, files: dict[str, Path]) -> None:
         for role, file in files.items()
     }
     outputs = {role: child.communicate()[0] for role, child in children.items()}
-    failed = [f"{role}: {_last_line(outputs[role])}" for role, child in children.items() if child.returncode]
-    if failed:
-        raise ExportError("\n- ".join(["the conversion failed; nothing was written", *failed]))
+    _raise_if([f"{role}: {_last_line(outputs[role])}" for role, child in children.items() if child.returncode])
+
+
+def _raise_if(failures: Sequence[str]) -> None:
+    if failures:
+        heading = f"the export failed {len(failures)} check(s); nothing was written"
+        raise ExportError("\n- ".join([heading, *failures]))
 
 
 def _last_line(output: str) -> str:
     return next((line for line in reversed(output.splitlines()) if line.strip()), "no message")
 
 
-def _prove(files: dict[str, Path], models: Path, prepared: Path, tolerance: Tolerance) -> dict[str, Proof]:
+def _open(files: dict[str, Path]) -> tuple[Encoder, Decoder]:
+    return Encoder(files[ENCODER.role]), Decoder(files[DECODER.role])
+
+
+def _prove(
+    files: dict[str, Path], halves: dict[str, keras.Model], validation: NDArray[np.uint8], tolerance: Tolerance
+) -> dict[str, Proof]:
     """Both proofs, on real validation digits and on their latents."""
-    images, _ = read_split(prepared, "validation")
-    if len(images) < max(BATCH_SIZES):
-        raise ExportError(
-            f"the proof needs {max(BATCH_SIZES)} validation digits, found {len(images)}; "
-            "raise prepare.validation_images"
-        )
-    digits = np.asarray(images[: max(BATCH_SIZES)])
-    encoder, decoder = (load_half(models, interface.role) for interface in (ENCODER, DECODER))
-    latents = np.asarray(encoder.predict_on_batch(digits)["z_mean"])
-    proofs = {}
-    for interface, half, tensors in ((ENCODER, encoder, digits), (DECODER, decoder, latents)):
-        proofs[interface.role] = prove(files[interface.role], interface, half, tensors, tolerance)
-        log.info("%s: largest differences %s", interface.role, proofs[interface.role].largest_difference)
+    digits = validation[: max(BATCH_SIZES)]
+    latents = np.asarray(halves[ENCODER.role].predict_on_batch(digits)["z_mean"])
+    proofs = {
+        interface.role: prove(files[interface.role], interface, halves[interface.role], tensors, tolerance)
+        for interface, tensors in ((ENCODER, digits), (DECODER, latents))
+    }
+    for role, proof in proofs.items():
+        for peer, outputs in proof.largest_difference.items():
+            shown = ", ".join(f"{name} {value:.1e}" for name, value in outputs.items())
+            log.info("%s: largest difference from %s: %s", role, peer, shown)
+    _raise_if([f"{role}: {failure}" for role, proof in proofs.items() for failure in proof.failures])
     return proofs
 
 
-def _manifest(
-    exports: Path, data: dict[str, Any], latent_dim: int, proofs: dict[str, Proof], tolerance: Tolerance
-) -> dict[str, Any]:
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "data": {"source": data["source"], "files": data["files"]},
-        "latent_dim": latent_dim,
-        "opset": OPSET,
-        "ir_version": IR_VERSION,
-        "tolerance": {
-            "absolute": tolerance.absolute,
-            "relative": tolerance.relative,
-            "batch_sizes": list(BATCH_SIZES),
-        },
-        "models": {role: _entry(exports, INTERFACES[role], latent_dim, proof) for role, proof in proofs.items()},
-    }
+def _write_variants(files: dict[str, dict[str, Path]], digits: NDArray[np.uint8], seed: int) -> None:
+    """int8, calibrated on training digits and on draws of their latents, and fp16."""
+    z_mean, z_log_var = Encoder(files[_EXACT][ENCODER.role])(digits)
+    noise = np.random.default_rng(seed).standard_normal(z_mean.shape, np.float32)
+    latents = z_mean + np.exp(z_log_var / 2) * noise
+    for interface, tensors in ((ENCODER, digits), (DECODER, latents)):
+        exact = files[_EXACT][interface.role]
+        write_int8(exact, files["int8"][interface.role], interface.input.name, tensors)
+        write_fp16(exact, files["fp16"][interface.role])
 
 
-def _entry(exports: Path, interface: Interface, latent_dim: int, proof: Proof) -> dict[str, Any]:
-    path = exports / interface.role / MODEL_FILE
-    return {
-        "file": path.relative_to(exports).as_posix(),
-        "bytes": path.stat().st_size,
-        "sha256": sha256(path),
-        "input": str(interface.input.resolved(latent_dim)),
-        "outputs": [str(output.resolved(latent_dim)) for output in interface.outputs],
-        "largest_difference": proof.largest_difference,
-    }
+def _check_prices(prices: dict[str, Price], exact: Elbo) -> None:
+    for name, found in prices.items():
+        cost = found.elbo.negative_elbo - exact.negative_elbo
+        log.info("%s: costs %+.3f nats of negative ELBO on the validation digits", name, cost)
+    _raise_if([failure for name, found in prices.items() for failure in found.failures(name, BUDGETS[name], exact)])
+
+
+def _describe(
+    variant: str, files: dict[str, Path], latent_dim: int, data: dict[str, Any], params_sha256: str, nats: float
+) -> None:
+    for role, file in files.items():
+        interface = INTERFACES[role]
+        tensors = [tensor.resolved(latent_dim) for tensor in (interface.input, *interface.outputs)]
+        properties = {
+            "role": role,
+            "variant": variant,
+            "latent_dim": str(latent_dim),
+            "data_source": data["source"],
+            "data_sha256": _digest(data["files"]),
+            "params_sha256": params_sha256,
+            "validation_negative_elbo": f"{nats:.4f}",
+            "package_version": __version__,
+            **{f"meaning_of_{tensor.name}": f"{tensor}: {tensor.meaning}" for tensor in tensors},
+        }
+        describe(file, interface, properties)
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _check_structure(files: dict[str, dict[str, Path]]) -> None:
+    failures = []
+    for variant, roles in files.items():
+        allowed = QUANTISED_OPERATORS if variant == "int8" else OPERATORS
+        failures += [
+            f"{variant} {role}: {failure}" for role, file in roles.items() for failure in structure(file, allowed)
+        ]
+    _raise_if(failures)
+
+
+def _write_vectors(scratch: Path, files: dict[str, Path], validation: NDArray[np.uint8], seed: int) -> None:
+    """Real digits for the encoder, seeded draws from the prior for the decoder."""
+    encoder, decoder = _open(files)
+    digits = validation[:_VECTORS]
+    z = np.random.default_rng(seed).standard_normal((_VECTORS, decoder.latent_dim), np.float32)
+    for interface, inputs, outputs in ((ENCODER, digits, encoder(digits)), (DECODER, z, (decoder(z),))):
+        names = [tensor.name for tensor in (interface.input, *interface.outputs)]
+        write_vectors(scratch / interface.role / TEST_DATA, inputs, names, outputs)
+
+
+def _put_in_place(scratch: Path, exports: Path) -> None:
+    for role in INTERFACES:
+        with atomic_folder(exports / role, owns=["*.onnx", MANIFEST_FILE, TEST_DATA]) as beside:
+            shutil.copytree(scratch / role, beside, dirs_exist_ok=True)
+    (scratch / MANIFEST_FILE).replace(exports / MANIFEST_FILE)

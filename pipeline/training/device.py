@@ -5,15 +5,16 @@ import keras
 from pipeline.training.quiet import native_stderr_hidden
 
 
-def prepare_device() -> str:
+def prepare_device(*, exact: bool = False) -> str:
     """Name the device that Keras will use: the first GPU where there is one.
 
-    With TensorFlow, GPU memory is then taken as it is needed rather than all at once.
+    With TensorFlow, GPU memory is then taken as it is needed rather than all at once, and `exact` turns TF32 off,
+    in which a GPU rounds the factors of a float32 product to 10 bits.
     """
     backend = keras.backend.backend()
     match backend:
         case "tensorflow":
-            name = _tensorflow_gpu()
+            name = _tensorflow_gpu(exact)
         case "jax":
             import jax
 
@@ -35,9 +36,10 @@ def repeat_exactly(seed: int, *, jit_compile: bool) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-def _tensorflow_gpu() -> str | None:
+def _tensorflow_gpu(exact: bool) -> str | None:
     import tensorflow as tf
 
+    tf.config.experimental.enable_tensor_float_32_execution(not exact)
     with native_stderr_hidden():
         gpus = tf.config.list_physical_devices("GPU")
         for gpu in gpus:

@@ -11,12 +11,12 @@ import numpy as np
 from dvclive.keras import DVCLiveCallback
 from dvclive.live import Live
 
-from pipeline.data.prepared import read_split
+from pipeline.data.prepared import read_split, read_stats
 from pipeline.errors import TrainingError
-from pipeline.files import atomic_folder
+from pipeline.files import atomic_folder, write_json
 from pipeline.training.device import prepare_device, repeat_exactly
 from pipeline.training.model import VAE, build_decoder, build_encoder
-from pipeline.training.weights import save_half
+from pipeline.training.weights import ORIGIN_FILE, save_half
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,6 +47,7 @@ def train(
     """
     images, _ = read_split(prepared, "train")
     validation, _ = read_split(prepared, "validation")
+    stats = read_stats(prepared)
     device = prepare_device()
     log.info("training on %s: %s images, %s epochs", device, f"{len(images):,}", params.epochs)
     repeat_exactly(params.seed, jit_compile=params.jit_compile)
@@ -74,7 +75,13 @@ def train(
             f"the loss is not finite after epoch {len(history['loss'])}; lower train.learning_rate "
             f"(now {params.learning_rate:g})"
         )
+    origin = {
+        "model": model.model_dump(mode="json"),
+        "train": params.model_dump(mode="json"),
+        "data": {name: stats[name] for name in ("source", "files")},
+    }
     with atomic_folder(folder, owns=["*.json", "*.weights.h5"]) as beside:
         for half in (vae.encoder, vae.decoder):
             save_half(half, beside)
+        write_json(beside / ORIGIN_FILE, origin)
     return {name: values[-1] for name, values in history.items()}

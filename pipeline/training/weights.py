@@ -5,12 +5,27 @@ A `.keras` file holds the date of its saving; architecture as JSON beside `.weig
 
 import json
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import keras
 
 from pipeline.errors import ModelError
 from pipeline.interface import ENCODER
+
+ORIGIN_FILE = "training.json"  # parameters and data that the weights come from
+
+
+def read_origin(folder: Path) -> dict[str, Any]:
+    """What `train` wrote beside the weights: parameters of `model` and `train`, and the `data`.
+
+    Raises:
+        ModelError: it is missing or damaged.
+    """
+    try:
+        origin: dict[str, Any] = json.loads((folder / ORIGIN_FILE).read_text())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder / ORIGIN_FILE} is missing or no JSON; run `vae train` (or `dvc repro`)") from error
+    return origin
 
 
 def save_half(model: keras.Model, folder: Path) -> None:

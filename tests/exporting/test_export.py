@@ -1,21 +1,33 @@
 import json
 from pathlib import Path
 
+import jsonschema
 import keras
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
+from numpy.typing import NDArray
+from onnx import numpy_helper
 
 from pipeline.data.prepared import read_split
-from pipeline.errors import ExportError
+from pipeline.errors import ExportError, ModelError
 from pipeline.exporting.export import export
-from pipeline.files import sha256
+from pipeline.files import sha256, write_json
+from pipeline.interface import INTERFACES, VARIANT_FILES
 from pipeline.params import Export
 from pipeline.training.model import build_decoder, build_encoder
-from pipeline.training.weights import load_half, save_half
+from pipeline.training.weights import ORIGIN_FILE, load_half, save_half
 from tests.prepared_digits import prepare_sample
+from tests.test_house import ROOT
 
-PARAMS = Export(absolute_tolerance=1e-4, relative_tolerance=1e-4)
+PARAMS = Export(absolute_tolerance=1e-4, relative_tolerance=1e-4, calibration_images=500, seed=0)
+
+ORIGIN = {
+    "model": {"latent_dim": 2},
+    "train": {"epochs": 0},
+    "data": {"source": "sample", "files": [{"name": "digits.gz", "bytes": 1, "sha256": "0" * 64}]},
+}
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +39,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "models").mkdir()
     for half in (build_encoder(2, [32]), build_decoder(2, [32])):
         save_half(half, folder / "models")
+    write_json(folder / "models" / ORIGIN_FILE, ORIGIN)
     return folder
 
 
@@ -36,20 +49,76 @@ def exports(workspace: Path) -> Path:
     return workspace / "exports"
 
 
-def test_an_export_holds_both_models_and_a_manifest_and_nothing_else(exports: Path) -> None:
+def test_an_export_holds_both_models_their_variants_and_vectors_and_nothing_else(exports: Path) -> None:
     files = {file.relative_to(exports).as_posix() for file in exports.rglob("*") if file.is_file()}
-    assert files == {"encoder/model.onnx", "decoder/model.onnx", "manifest.json"}
+    names = ["manifest.json", "model.onnx", "model_fp16.onnx", "model_quantized.onnx"]
+    vectors = [f"test_data_set_0/{name}.pb" for name in ("input_0", "output_0")]
+    decoder = {f"decoder/{name}" for name in [*names, *vectors]}
+    encoder = {f"encoder/{name}" for name in [*names, *vectors, "test_data_set_0/output_1.pb"]}
+    assert files == {"manifest.json"} | encoder | decoder
 
 
-def test_the_manifest_describes_the_files(exports: Path) -> None:
+@pytest.mark.parametrize("folder", [".", "encoder", "decoder"])
+def test_each_manifest_follows_the_schema_and_lists_its_files(folder: str, exports: Path) -> None:
+    manifest = json.loads((exports / folder / "manifest.json").read_text())
+    schema = json.loads((ROOT / "docs/manifest.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.Draft202012Validator(schema).validate(manifest)
+    listed = {file["path"]: (file["bytes"], file["sha256"]) for file in manifest["files"]}
+    found = {
+        file.relative_to(exports / folder).as_posix(): (file.stat().st_size, sha256(file))
+        for file in (exports / folder).rglob("*")
+        if file.is_file() and file != exports / folder / "manifest.json"
+    }
+    assert listed == found
+    for model in manifest["models"].values():
+        assert all(variant["file"] in listed for variant in model["variants"].values())
+
+
+def test_the_manifest_says_where_the_models_come_from(exports: Path) -> None:
     manifest = json.loads((exports / "manifest.json").read_text())
     assert manifest["data"]["source"] == "sample"
     assert manifest["latent_dim"] == 2
-    for about in manifest["models"].values():
-        assert about["sha256"] == sha256(exports / about["file"])
-        assert about["bytes"] == (exports / about["file"]).stat().st_size
-        assert max(about["largest_difference"].values()) <= 1e-4
+    assert manifest["validation"]["images"] == 500
     assert manifest["models"]["decoder"]["input"] == "z float32[batch, 2]"
+
+
+@pytest.mark.parametrize("role", ["encoder", "decoder"])
+@pytest.mark.parametrize("variant", VARIANT_FILES)
+def test_each_file_describes_itself(role: str, variant: str, exports: Path) -> None:
+    model = onnx.load(exports / role / VARIANT_FILES[variant])
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    assert properties["role"] == role
+    assert properties["variant"] == variant
+    assert properties["latent_dim"] == "2"
+    assert properties["data_source"] == "sample"
+    assert float(properties["validation_negative_elbo"]) > 0
+    assert all(value.doc_string for value in [*model.graph.input, *model.graph.output])
+    assert not any(str(exports) in value for value in properties.values())
+    axes = {value.type.tensor_type.shape.dim[0].dim_param for value in [*model.graph.input, *model.graph.output]}
+    assert axes == {"batch"}
+
+
+def test_a_second_export_gives_the_same_bytes(exports: Path, workspace: Path, tmp_path: Path) -> None:
+    export(PARAMS, workspace / "models", workspace / "prepared", tmp_path / "exports")
+    files = [file.relative_to(exports) for file in exports.rglob("*") if file.is_file()]
+    assert len(files) == 14
+    assert all((exports / file).read_bytes() == (tmp_path / "exports" / file).read_bytes() for file in files)
+
+
+@pytest.mark.parametrize("role", ["encoder", "decoder"])
+def test_the_vectors_are_what_the_model_gives(role: str, exports: Path) -> None:
+    session = ort.InferenceSession(exports / role / "model.onnx")
+    folder = exports / role / "test_data_set_0"
+    (given,) = (read_tensor(folder / "input_0.pb"),)
+    found = session.run([output.name for output in INTERFACES[role].outputs], {session.get_inputs()[0].name: given})
+    assert len(given) == 64
+    for number, values in enumerate(found):
+        np.testing.assert_array_equal(values, read_tensor(folder / f"output_{number}.pb"))
+
+
+def read_tensor(path: Path) -> NDArray[np.generic]:
+    return numpy_helper.to_array(onnx.TensorProto.FromString(path.read_bytes()))
 
 
 def test_the_decoder_gives_what_keras_gives(exports: Path, workspace: Path) -> None:
@@ -72,7 +141,7 @@ def test_the_encoder_gives_what_keras_gives_on_digits_that_the_proof_did_not_see
 
 
 def test_differences_over_the_tolerance_fail_closed_and_are_all_listed(workspace: Path, tmp_path: Path) -> None:
-    exact = Export(absolute_tolerance=0, relative_tolerance=0)
+    exact = PARAMS.model_copy(update={"absolute_tolerance": 0, "relative_tolerance": 0})
     with pytest.raises(ExportError) as caught:
         export(exact, workspace / "models", workspace / "prepared", tmp_path / "exports")
     message = str(caught.value)
@@ -82,9 +151,10 @@ def test_differences_over_the_tolerance_fail_closed_and_are_all_listed(workspace
     assert list((tmp_path / "exports").iterdir()) == []
 
 
-def test_a_half_that_cannot_be_converted_is_named(workspace: Path, tmp_path: Path) -> None:
+def test_a_missing_half_is_named(workspace: Path, tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     save_half(build_encoder(2, [8]), tmp_path / "models")
-    with pytest.raises(ExportError, match=r"decoder: \S*decoder\.json was not found; run `vae train`"):
+    write_json(tmp_path / "models" / ORIGIN_FILE, ORIGIN)
+    with pytest.raises(ModelError, match=r"decoder\.json was not found; run `vae train`"):
         export(PARAMS, tmp_path / "models", workspace / "prepared", tmp_path / "exports")
-    assert list((tmp_path / "exports").iterdir()) == []
+    assert not (tmp_path / "exports").exists()

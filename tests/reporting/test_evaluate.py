@@ -8,8 +8,8 @@ import pytest
 
 from pipeline.errors import DataError, FormatError, ModelError, OutputError
 from pipeline.inference import Decoder, Encoder
+from pipeline.inference.elbo import estimate
 from pipeline.params import Evaluate
-from pipeline.reporting.elbo import estimate
 from pipeline.reporting.evaluate import evaluate
 from tests import onnx_models
 
@@ -126,3 +126,9 @@ def test_no_batch_job_loads_a_training_framework(exports: Path, prepared: Path, 
     *printed, loaded = result.stdout.splitlines()
     assert len(printed) == 3
     assert loaded == "[]"
+
+
+def test_the_card_is_written_beside_the_models(exports: Path, prepared: Path, tmp_path: Path) -> None:
+    figures = evaluate(Evaluate(samples=1, seed=0), exports, prepared, tmp_path / "metrics.json", tmp_path / "plots")
+    card = (exports / "README.md").read_text()
+    assert f"| 600 test | {figures['test']['negative_elbo']:.2f} |" in card

@@ -10,6 +10,7 @@ from pipeline.errors import TrainingError
 from pipeline.files import sha256
 from pipeline.params import Model, Train
 from pipeline.training.train import train
+from pipeline.training.weights import read_origin
 from tests.prepared_digits import prepare_sample
 
 MODEL = Model(latent_dim=2, encoder_units=(64,), decoder_units=(64,))
@@ -34,7 +35,7 @@ def test_the_same_seed_gives_the_same_bytes(prepared: Path, tmp_path: Path) -> N
     run(prepared, tmp_path / "two")
     run(prepared, tmp_path / "other", TRAIN.model_copy(update={"seed": 1}))
     one, two, other = (hashes(tmp_path / name) for name in ("one", "two", "other"))
-    assert set(one) == {"encoder.json", "encoder.weights.h5", "decoder.json", "decoder.weights.h5"}
+    assert set(one) == {"encoder.json", "encoder.weights.h5", "decoder.json", "decoder.weights.h5", "training.json"}
     assert one == two
     assert one["encoder.weights.h5"] != other["encoder.weights.h5"]
 
@@ -73,3 +74,11 @@ def test_a_loss_that_is_not_finite_is_an_error_and_leaves_no_weights(prepared: P
     with pytest.raises(TrainingError, match=r"not finite after epoch 1; lower train\.learning_rate \(now 1\)"):
         run(prepared, tmp_path, TRAIN.model_copy(update={"learning_rate": 1.0}), linear)
     assert not (tmp_path / "models").exists()
+
+
+def test_the_weights_say_what_they_come_from(prepared: Path, tmp_path: Path) -> None:
+    run(prepared, tmp_path)
+    origin = read_origin(tmp_path / "models")
+    assert Model(**origin["model"]) == MODEL
+    assert Train(**origin["train"]) == TRAIN
+    assert origin["data"]["source"] == "sample"

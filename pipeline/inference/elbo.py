@@ -32,6 +32,11 @@ class Elbo:
         """The sum of the two."""
         return self.reconstruction + self.kl
 
+    def figures(self) -> dict[str, float]:
+        """The three figures, rounded as they are reported."""
+        names = ("negative_elbo", "reconstruction", "kl")
+        return {name: round(getattr(self, name), 4) for name in names}
+
 
 def binary_cross_entropy(image: Floats, probability: Floats) -> Floats:
     """Of grey levels in [0, 1], summed over pixels: `[n, 28, 28]` twice to `[n]`. Not a likelihood."""

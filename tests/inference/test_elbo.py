@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from pipeline.inference import Decoder, Encoder
-from pipeline.reporting import elbo as module
-from pipeline.reporting.elbo import Elbo, binary_cross_entropy, estimate, kl_per_latent
+from pipeline.inference import elbo as module
+from pipeline.inference.elbo import Elbo, binary_cross_entropy, estimate, kl_per_latent
 from tests import onnx_models
 
 IMAGES = np.random.default_rng(5).integers(0, 256, (600, 28, 28), np.uint8)

@@ -1,0 +1,80 @@
+"""Smaller and faster forms of a proven model, with the same inputs and outputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from onnxruntime.transformers.float16 import convert_float_to_float16
+from onnxruntime.transformers.onnx_model import OnnxModel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+_SMALL = 0.1  # share of the weights
+_BATCH = 500
+_PRODUCTS = ("Gemm", "MatMul")
+
+
+def write_int8(source: Path, target: Path, name: str, tensors: NDArray[np.generic]) -> None:
+    """Quantise the large matrix products of `source` to int8 by static calibration.
+
+    Weights are int8 per output channel, activations uint8 (QDQ). Static: the result for an image does not depend on
+    the others in its batch. Products with few weights, such as those with the latents, stay in float32: they cost
+    nothing and the latents need the precision. So do all outputs of products: they are accumulated in 32 bits anyway.
+
+    Args:
+        source: the float32 model.
+        target: the file to write.
+        name: the model's input.
+        tensors: what to calibrate on, `[n, ...]`.
+    """
+    quant_pre_process(str(source), str(target), skip_optimization=True, skip_symbolic_shape=True)
+    quantize_static(
+        target,
+        target,
+        _Calibration(name, tensors),
+        quant_format=QuantFormat.QDQ,
+        op_types_to_quantize=list(_PRODUCTS),
+        nodes_to_exclude=_small_products(onnx.load(source)),
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        extra_options={"OpTypesToExcludeOutputQuantization": list(_PRODUCTS)},
+    )
+
+
+def write_fp16(source: Path, target: Path) -> None:
+    """Store and compute in float16; inputs and outputs stay as they are."""
+    model = OnnxModel(convert_float_to_float16(onnx.load(source), keep_io_types=True))
+    model.topological_sort()  # the conversion appends its casts of the inputs
+    onnx.save(model.model, target)
+
+
+class _Calibration(CalibrationDataReader):  # type: ignore[misc]
+    """Hands out the tensors in batches."""
+
+    def __init__(self, name: str, tensors: NDArray[np.generic]) -> None:
+        starts = range(0, len(tensors), _BATCH)
+        self._batches: Iterator[dict[str, NDArray[np.generic]]] = iter(
+            [{name: np.ascontiguousarray(tensors[start : start + _BATCH])} for start in starts]
+        )
+
+    def get_next(self) -> dict[str, NDArray[np.generic]] | None:
+        return next(self._batches, None)
+
+
+def _small_products(model: onnx.ModelProto) -> list[str]:
+    sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in model.graph.initializer}
+    small = _SMALL * sum(sizes.values())
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type in _PRODUCTS and max(sizes.get(name, 0) for name in node.input) < small
+    ]

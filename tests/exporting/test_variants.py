@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from numpy.typing import NDArray
+
+from pipeline.exporting.check import OPERATORS, QUANTISED_OPERATORS, structure
+from pipeline.exporting.variants import write_fp16, write_int8
+from pipeline.interface import DECODER, mismatches
+from tests import onnx_models
+
+Z = np.random.default_rng(0).standard_normal((1000, 2), np.float32)
+
+
+def decode(file: Path, z: NDArray[np.float32] = Z) -> NDArray[np.float32]:
+    images: NDArray[np.float32] = ort.InferenceSession(file).run(["image"], {"z": z})[0]
+    return images
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("decoder")
+    model = onnx_models.decoder()
+    for number, node in enumerate(model.graph.node):
+        node.name = f"node_{number}"
+    exact = onnx_models.save(model, folder) / "model.onnx"
+    write_int8(exact, folder / "int8.onnx", "z", Z)
+    write_fp16(exact, folder / "fp16.onnx")
+    return {"float32": exact, "int8": folder / "int8.onnx", "fp16": folder / "fp16.onnx"}
+
+
+@pytest.mark.parametrize(("variant", "operators"), [("int8", QUANTISED_OPERATORS), ("fp16", OPERATORS)])
+def test_a_variant_is_sound_and_keeps_the_interface(
+    variant: str, operators: frozenset[str], files: dict[str, Path]
+) -> None:
+    session = ort.InferenceSession(files[variant])
+    assert structure(files[variant], operators) == []
+    assert mismatches(DECODER, session.get_inputs(), session.get_outputs()) == []
+
+
+@pytest.mark.parametrize(("variant", "largest"), [("int8", 0.03), ("fp16", 0.002)])
+def test_a_variant_stays_close(variant: str, largest: float, files: dict[str, Path]) -> None:
+    difference = np.abs(decode(files[variant]) - decode(files["float32"]))
+    assert 0 < difference.max() < largest
+
+
+def test_int8_gives_an_image_the_same_bytes_in_any_batch(files: dict[str, Path]) -> None:
+    whole = decode(files["int8"])
+    pieces = [decode(files["int8"], Z[start : start + 7]) for start in range(0, len(Z), 7)]
+    np.testing.assert_array_equal(whole, np.concatenate(pieces))
+
+
+def test_int8_weights_are_per_channel_and_products_with_the_latents_stay_float(files: dict[str, Path]) -> None:
+    model = onnx.load(files["int8"])
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    quantised = [tensor for tensor in weights.values() if tensor.data_type == onnx.TensorProto.INT8 and tensor.dims]
+    (matrix,) = (tensor for tensor in quantised if len(tensor.dims) == 2)
+    assert list(matrix.dims) == [onnx_models.UNITS, 784]
+    scales = [tensor for tensor in weights.values() if list(tensor.dims) == [784] and "scale" in tensor.name]
+    assert scales
+
+
+@pytest.mark.parametrize("variant", ["int8", "fp16"])
+def test_a_variant_is_smaller(variant: str, files: dict[str, Path]) -> None:
+    assert files[variant].stat().st_size < 0.6 * files["float32"].stat().st_size
