@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.interface import INTERFACES, VARIANT_FILES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 CARD_FILE = "README.md"
 _SNIPPETS = Path(__file__).parent / "snippets"
@@ -19,8 +19,8 @@ _LANGUAGES = {
     "cpp.cc": ("C++ (not tested: no package that the tests can install has ONNX Runtime's headers)", "cpp"),
 }
 _SOURCES = {
-    "mnist": "the 60,000 training digits of MNIST, 5,000 of them or an equal share held out for validation",
-    "sample": "**a sample of 5,000 digits of MNIST, not the full set**, whose figures are better",
+    "mnist": "the 60,000 training digits of MNIST, {held_out:,} of them held out for validation",
+    "sample": "**a sample of 5,000 digits of MNIST, not the full set** ({held_out:,} held out for validation)",
 }
 
 
@@ -31,15 +31,16 @@ def model_card(manifest: Mapping[str, Any], test: Mapping[str, Any]) -> str:
         manifest: of the whole bundle, as `export` returns it.
         test: the figures of the test digits, as `evaluate` has them.
     """
+    data = _SOURCES[manifest["data"]["source"]].format(held_out=manifest["validation"]["images"])
     return "\n\n".join(
         [
-            _HEAD.format(latent_dim=manifest["latent_dim"], data=_SOURCES[manifest["data"]["source"]]),
+            _HEAD.format(latent_dim=manifest["latent_dim"], data=data),
             "## Figures",
             _figures(manifest["validation"], test),
             _FIGURES_NOTE,
             "## Files",
             _interfaces(manifest["latent_dim"]),
-            _variants(manifest["models"], manifest["validation"]["negative_elbo"]),
+            _variants(manifest["models"], manifest["files"], manifest["validation"]["negative_elbo"]),
             _VARIANTS_NOTE,
             "## Use",
             *(_snippet(file, *about) for file, about in _LANGUAGES.items()),
@@ -73,19 +74,21 @@ def _interfaces(latent_dim: int) -> str:
     return "\n".join(rows)
 
 
-def _variants(models: Mapping[str, Any], exact: float) -> str:
-    rows = ["| file | numbers | mean difference | largest | negative ELBO |", "|---|---|---|---|---|"]
+def _variants(models: Mapping[str, Any], files: Sequence[Mapping[str, Any]], exact: float) -> str:
+    sizes = {file["path"]: file["bytes"] for file in files}
+    rows = ["| file | numbers | bytes | mean difference | largest | negative ELBO |", "|---|---|---|---|---|---|"]
     for model in models.values():
         for name in VARIANT_FILES:
             variant = model["variants"].get(name)
             if variant is None:
                 continue
+            start = f"| `{variant['file']}` | {name} | {sizes[variant['file']]:,} |"
             if name == "float32":
-                rows.append(f"| `{variant['file']}` | float32 | | | {exact:.2f} |")
+                rows.append(f"{start} | | {exact:.2f} |")
                 continue
             mean, largest = (max(variant[f"{key}_difference"].values()) for key in ("mean", "largest"))
             cost = variant["negative_elbo"] - exact
-            rows.append(f"| `{variant['file']}` | {name} | {mean:.5f} | {largest:.4f} | {cost:+.3f} |")
+            rows.append(f"{start} {mean:.5f} | {largest:.4f} | {cost:+.3f} |")
     return "\n".join(rows)
 
 

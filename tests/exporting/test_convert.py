@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -43,3 +46,8 @@ def test_every_dense_layer_is_one_node(models: Path, tmp_path: Path) -> None:
     convert(models, "decoder", tmp_path / "decoder.onnx")
     operators = [node.op_type for node in onnx.load(tmp_path / "decoder.onnx").graph.node]
     assert operators == ["Gemm", "Relu", "Gemm", "Reshape", "Sigmoid"]
+
+
+def test_the_export_runs_on_tensorflow_whatever_backend_trained() -> None:
+    script = "import pipeline.exporting, keras; assert keras.backend.backend() == 'tensorflow'"
+    subprocess.run([sys.executable, "-c", script], env={**os.environ, "KERAS_BACKEND": "jax"}, check=True)

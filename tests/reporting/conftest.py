@@ -39,7 +39,10 @@ MANIFEST: dict[str, Any] = {
             },
         }
     },
-    "files": [{"path": "decoder/model.onnx", "bytes": 1, "sha256": "0" * 64}],
+    "files": [
+        {"path": "decoder/model.onnx", "bytes": 1615925, "sha256": "0" * 64},
+        {"path": "decoder/model_quantized.onnx", "bytes": 422834, "sha256": "0" * 64},
+    ],
     "manifest_sha256": "0" * 64,
 }
 

@@ -22,8 +22,8 @@ def test_the_card_states_figures_of_validation_and_test_digits() -> None:
 
 def test_the_card_states_each_variant_and_its_price() -> None:
     card = model_card(MANIFEST, TEST)
-    assert "| `decoder/model.onnx` | float32 | | | 155.00 |" in card
-    assert "| `decoder/model_quantized.onnx` | int8 | 0.00300 | 0.0200 | +0.200 |" in card
+    assert "| `decoder/model.onnx` | float32 | 1,615,925 | | | 155.00 |" in card
+    assert "| `decoder/model_quantized.onnx` | int8 | 422,834 | 0.00300 | 0.0200 | +0.200 |" in card
 
 
 def test_a_model_of_the_sample_cannot_pass_for_one_of_the_full_set() -> None:
