@@ -240,14 +240,15 @@ def info(
 
 def main() -> None:
     """Run the command line; one clear line and exit status 1 for whatever the user can mend."""
-    # As an exception, so that what is half-written is removed.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # As exceptions, so that what is half-written is removed.
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, lambda number, _: sys.exit(128 + number))
     try:
         app()
     except PipelineError as error:
         _fail(str(error))
     except ModuleNotFoundError as error:
-        _fail(f"{error.name} is not installed; it comes with: pip install 'mnist-vae-pipeline[train]'")
+        _fail(f"{error.name} is not installed; it comes with the extra `train`: pip install '.[train]' in a checkout")
     except OSError as error:
         _fail(f"{error.filename or 'input or output'}: {error.strerror or error}")
 

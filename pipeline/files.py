@@ -69,8 +69,10 @@ def atomic_folder(path: Path, *, owns: Collection[str]) -> Iterator[Path]:
         OutputError: `path` holds something else, or cannot be written.
     """
     refuse_foreign(path, owns=owns)
+    target = path.resolve()  # a link to a folder elsewhere stays one
+    if Path.cwd().is_relative_to(target):
+        raise OutputError(f"{target} is where this command runs and can't be replaced; name a new folder in it")
     with explained(path):
-        target = path.resolve()  # a link to a folder elsewhere stays one
         target.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         try:

@@ -100,11 +100,14 @@ def test_a_link_to_a_folder_stays_one(tmp_path: Path) -> None:
     assert names(tmp_path / "large_disk") == ["a.txt"]
 
 
-def test_the_current_folder_can_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("path", [".", "..", "/"])
+def test_the_folder_one_stands_in_is_not_replaced(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    write_folder(Path(), "new")
-    assert names(tmp_path / "here") == ["a.txt"]
+    with pytest.raises(OutputError):
+        write_folder(Path(path), "new")
+    assert names(tmp_path / "here") == []
+    assert Path.cwd() == tmp_path / "here"
 
 
 def test_others_may_read_what_was_written(tmp_path: Path) -> None:

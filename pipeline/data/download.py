@@ -39,11 +39,13 @@ def download(params: Download, folder: Path, mirror: str | None = None) -> dict[
 
     Raises:
         DownloadError: the source is `mnist` and no mirror could be reached.
-        DataError: a local mirror lacks a file.
+        DataError: a local mirror lacks a file, or is neither a folder nor an address.
         ChecksumError: a mirror answered with other bytes than the published ones.
         OutputError: `folder` cannot be written.
     """
-    refuse_foreign(folder, owns=["*"])
+    if mirror and "://" in mirror and not _is_address(mirror):
+        raise DataError(f"{mirror} is no mirror; expected a folder or an address that starts with http:// or https://")
+    refuse_foreign(folder, owns=[*(file.name for file in mnist.FILES), mnist.SOURCE_FILE, "tmp*", ".*"])
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / mnist.SOURCE_FILE).unlink(missing_ok=True)  # written last, it says that the folder is complete
@@ -63,6 +65,10 @@ def download(params: Download, folder: Path, mirror: str | None = None) -> dict[
     return content
 
 
+def _is_address(mirror: str) -> bool:
+    return mirror.startswith(("http://", "https://"))
+
+
 def _fill(folder: Path, source: str, mirrors: Sequence[str]) -> str:
     """Put the four files into `folder`; returns which source they are from."""
     if source != "sample":
@@ -74,7 +80,7 @@ def _fill(folder: Path, source: str, mirrors: Sequence[str]) -> str:
                 raise
             log.warning(
                 "WARNING: %s\nWARNING: falling back to a SAMPLE of 5,000 digits; figures will be worse than "
-                "those of the full MNIST.\nWARNING: once a mirror answers: dvc repro --force download",
+                "those of the full MNIST.\nWARNING: once a mirror answers: dvc repro --force download, then make repro",
                 error,
             )
         else:
@@ -88,7 +94,7 @@ def _fetch(file: mnist.RawFile, folder: Path, mirrors: Sequence[str]) -> None:
     reasons = []
     for mirror in mirrors:
         found: dict[str, Any] = {}
-        remote = mirror.startswith(("http://", "https://"))
+        remote = _is_address(mirror)
         fetcher = pooch.create(
             path=folder,
             base_url=mirror.rstrip("/") + "/",

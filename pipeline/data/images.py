@@ -107,7 +107,9 @@ def _load_npz(path: Path) -> dict[str, Pixels]:
 
 def _from_array(path: Path, array: Pixels, labels: Pixels | None = None) -> ImageSource:
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[1:] != IMAGE_SHAPE:
-        raise FormatError(f"{path} holds {array.dtype}{list(array.shape)}, expected uint8[n, {_HEIGHT}, {_WIDTH}]")
+        raise FormatError(
+            f"{path} holds {array.dtype}{list(array.shape)}, expected uint8[n, {_HEIGHT}, {_WIDTH}], 255 = ink"
+        )
     return ImageSource(
         path, len(array), lambda start, stop: np.ascontiguousarray(array[start:stop]), sha256(path), labels
     )

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from pipeline.data.images import ImageSource
 from pipeline.files import atomic_folder
-from pipeline.inference.parquet import PARTS, Metadata, Written, batches, vectors, write_parts
+from pipeline.inference.parquet import PARTS, Metadata, Written, batches, refuse_others, vectors, write_parts
 from pipeline.inference.session import Encoder, cores, map_ordered
 
 
@@ -24,6 +24,7 @@ def encode(
         FormatError: an image is not 28 x 28 bytes.
         OutputError: `output` holds something else, or cannot be written.
     """
+    refuse_others(output, ("index", "label", "z_mean", "z_log_var"))
     metadata = Metadata(encoder.sha256, source.sha256, encoder.latent_dim)
 
     def table(rows: tuple[int, int]) -> pa.Table:

@@ -14,7 +14,7 @@ from pipeline.errors import DataError, OutputError
 from pipeline.files import atomic_file, atomic_folder
 from pipeline.inference.grid import beside_originals, save_png, tile, to_bytes
 from pipeline.inference.latents import LatentSource
-from pipeline.inference.parquet import PARTS, Metadata, Written, batches, pixels, vectors, write_parts
+from pipeline.inference.parquet import PARTS, Metadata, Written, batches, pixels, refuse_others, vectors, write_parts
 from pipeline.inference.session import Decoder, cores, map_ordered
 
 _GRID_DIGITS = 400  # as many as can be told apart at a glance
@@ -24,7 +24,8 @@ Pixels = NDArray[np.uint8]
 
 def grid_file(output: Path) -> Path:
     """Where the picture goes: beside the folder, which holds nothing but Parquet for readers of whole folders."""
-    return output.with_name(f"{output.name}.png")
+    whole = output if output.name else output.resolve()
+    return whole.with_name(f"{whole.name}.png")
 
 
 def generate(
@@ -63,6 +64,7 @@ def generate(
         raise DataError(
             f"{originals.path} holds {originals.count:,} images for {latents.count:,} latents; one for each is needed"
         )
+    refuse_others(output, ("index", "z", "image"))
     metadata = Metadata(decoder.sha256, latents.sha256, decoder.latent_dim)
 
     def decode(rows: tuple[int, int]) -> tuple[pa.Table, Pixels]:

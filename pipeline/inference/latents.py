@@ -44,7 +44,9 @@ def choose_latents(
     """Latents from the file `path` (the first `count`), a manifold of `side`, or else `count` draws from the prior."""
     if path is not None:
         source = open_latents(path, latent_dim)
-        return source if count is None else replace(source, count=min(count, source.count))
+        if count is not None and count > source.count:
+            raise DataError(f"{path} holds {source.count:,} latents, --count asks for {count:,}")
+        return source if count is None else replace(source, count=count)
     if side is not None:
         return manifold(side, latent_dim)
     return prior(count or 0, seed, latent_dim)

@@ -1,6 +1,6 @@
 """Results as numbered Parquet parts: equal inputs give equal bytes."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pipeline.errors import OutputError
 from pipeline.interface import PIXELS
 
 ROWS_PER_PART = 65_536
@@ -59,6 +60,17 @@ def batches(count: int, size: int) -> Iterator[tuple[int, int]]:
         end = min(part + ROWS_PER_PART, count)
         for start in range(part, end, size):
             yield start, min(start + size, end)
+
+
+def refuse_others(folder: Path, columns: Collection[str]) -> None:
+    """Raise `OutputError` unless every part in `folder`, if any, is an earlier result with these columns."""
+    for part in sorted(folder.glob(PARTS)):
+        try:
+            schema = pq.read_schema(part)
+        except (pa.ArrowException, OSError):
+            schema = pa.schema([])
+        if b"model_sha256" not in (schema.metadata or {}) or set(schema.names) != set(columns):
+            raise OutputError(f"{part} is not an earlier result of this command; choose another output")
 
 
 def write_parts(folder: Path, tables: Iterable[pa.Table], metadata: Metadata, advance: Callable[[int], object]) -> int:

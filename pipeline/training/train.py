@@ -13,7 +13,7 @@ from dvclive.live import Live
 
 from pipeline.data.prepared import read_split, read_stats
 from pipeline.errors import TrainingError
-from pipeline.files import atomic_folder, write_json
+from pipeline.files import atomic_folder, refuse_foreign, write_json
 from pipeline.training.device import prepare_device, repeat_exactly
 from pipeline.training.model import VAE, build_decoder, build_encoder
 from pipeline.training.weights import ORIGIN_FILE, save_half
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pipeline.params import Model, Train
 
 log = logging.getLogger(__name__)
+
+_OWN = ("*.json", "*.weights.h5")
 
 
 def train(
@@ -61,7 +63,11 @@ def train(
         jit_compile=params.jit_compile,
         steps_per_execution=params.steps_per_execution,
     )
-    with Live(str(report), dvcyaml=None, save_dvc_exp=False, report=None) as live:
+    refuse_foreign(folder, owns=_OWN)
+    with (
+        atomic_folder(report, owns=["metrics.json", "plots"]) as unfinished,
+        Live(str(unfinished), dvcyaml=None, save_dvc_exp=False, report=None) as live,
+    ):
         history = vae.fit(
             np.asarray(images),
             batch_size=params.batch_size,
@@ -70,17 +76,17 @@ def train(
             callbacks=[keras.callbacks.TerminateOnNaN(), DVCLiveCallback(live=live)],
             verbose=verbose,
         ).history
-    if not all(math.isfinite(loss) for loss in history["loss"] + history["val_loss"]):
-        raise TrainingError(
-            f"the loss is not finite after epoch {len(history['loss'])}; lower train.learning_rate "
-            f"(now {params.learning_rate:g})"
-        )
+        if not all(math.isfinite(loss) for loss in history["loss"] + history["val_loss"]):
+            raise TrainingError(
+                f"the loss is not finite after epoch {len(history['loss'])}; lower train.learning_rate "
+                f"(now {params.learning_rate:g})"
+            )
     origin = {
         "model": model.model_dump(mode="json"),
         "train": params.model_dump(mode="json"),
         "data": {name: stats[name] for name in ("source", "files")},
     }
-    with atomic_folder(folder, owns=["*.json", "*.weights.h5"]) as beside:
+    with atomic_folder(folder, owns=_OWN) as beside:
         for half in (vae.encoder, vae.decoder):
             save_half(half, beside)
         write_json(beside / ORIGIN_FILE, origin)

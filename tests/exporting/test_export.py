@@ -13,6 +13,7 @@ from onnx import numpy_helper
 from pipeline.data.prepared import read_split
 from pipeline.errors import ExportError, ModelError
 from pipeline.exporting.export import export
+from pipeline.exporting.price import BUDGETS, Budget
 from pipeline.files import sha256, write_json
 from pipeline.interface import INTERFACES, VARIANT_FILES
 from pipeline.params import Export
@@ -158,3 +159,14 @@ def test_a_missing_half_is_named(workspace: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"decoder\.json was not found; run `vae train`"):
         export(PARAMS, tmp_path / "models", workspace / "prepared", tmp_path / "exports")
     assert not (tmp_path / "exports").exists()
+
+
+def test_a_variant_over_its_budget_fails_the_stage(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BUDGETS, "int8", Budget(negative_elbo=10, image=1e-9, latent=1e-9))
+    with pytest.raises(ExportError) as caught:
+        export(PARAMS, workspace / "models", workspace / "prepared", tmp_path / "exports")
+    for place in ("int8 encoder: z_mean", "int8 encoder: z_log_var", "int8 decoder: image"):
+        assert f"{place} differs by" in str(caught.value)
+    assert list((tmp_path / "exports").iterdir()) == []

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -92,11 +93,19 @@ def test_a_second_part_starts_after_65536_rows(encoder: Encoder, images: NDArray
 
 def test_an_earlier_result_is_replaced_whole(encoder: Encoder, pile: ImageSource, folder: Path) -> None:
     encode(encoder, pile, folder)
-    (folder / "part-00001.parquet").write_bytes(b"of a larger pile")
+    shutil.copy(folder / "part-00000.parquet", folder / "part-00001.parquet")  # of a larger pile
     fresh = folder.with_name("fresh")
     encode(encoder, open_images(pile.path), folder)
     encode(encoder, open_images(pile.path), fresh)
     assert bytes_of(folder) == bytes_of(fresh)
+
+
+def test_parts_of_somebody_else_are_not_replaced(encoder: Encoder, pile: ImageSource, folder: Path) -> None:
+    folder.mkdir()
+    pq.write_table(pa.table({"customer": [1, 2, 3]}), folder / "part-00000.parquet")
+    with pytest.raises(OutputError, match=r"part-00000\.parquet is not an earlier result of this command"):
+        encode(encoder, pile, folder)
+    assert pq.read_table(folder).column_names == ["customer"]
 
 
 def test_a_folder_with_other_files_is_refused_and_untouched(encoder: Encoder, pile: ImageSource, folder: Path) -> None:

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ from PIL import Image
 from pipeline.data.images import ImageSource, open_images
 from pipeline.errors import DataError, FormatError, OutputError
 from pipeline.files import sha256
-from pipeline.inference import Decoder
+from pipeline.inference import Decoder, Encoder
 from pipeline.inference import generate as module
+from pipeline.inference.encode import encode
 from pipeline.inference.generate import generate, grid_file
 from pipeline.inference.grid import tile, to_bytes
 from pipeline.inference.latents import LatentSource, choose_latents, manifold, open_latents, prior
@@ -157,11 +159,19 @@ def test_originals_that_cannot_be_read_leave_nothing(decoder: Decoder, folder: P
 
 def test_an_earlier_result_is_replaced_whole(decoder: Decoder, folder: Path) -> None:
     generate(decoder, prior(5, 0, 2), folder)
-    (folder / "part-00001.parquet").write_bytes(b"of a longer draw")
+    shutil.copy(folder / "part-00000.parquet", folder / "part-00001.parquet")  # of a longer draw
     fresh = folder.with_name("fresh")
     generate(decoder, prior(6, 1, 2), folder)
     generate(decoder, prior(6, 1, 2), fresh)
     assert bytes_of(folder) == bytes_of(fresh)
+
+
+def test_latents_are_not_replaced_by_images(encoder: Encoder, decoder: Decoder, folder: Path) -> None:
+    np.save(folder.parent / "images.npy", np.zeros((3, 28, 28), np.uint8))
+    encode(encoder, open_images(folder.parent / "images.npy"), folder)
+    with pytest.raises(OutputError, match=r"part-00000\.parquet is not an earlier result of this command"):
+        generate(decoder, prior(5, 0, 2), folder)
+    assert "z_mean" in pq.read_table(folder).column_names
 
 
 def test_a_folder_with_other_files_is_refused_and_untouched(decoder: Decoder, folder: Path) -> None:

@@ -84,8 +84,10 @@ def test_manifold_of_one_latent_is_a_single_row() -> None:
 
 def test_choose_latents_reads_the_first_of_a_file_or_spans_or_draws(tmp_path: Path) -> None:
     np.save(tmp_path / "z.npy", Z)
-    of_file = [choose_latents(2, path=tmp_path / "z.npy", count=count) for count in (4, 10, 11, None)]
-    assert [source.count for source in of_file] == [4, 10, 10, 10]
+    of_file = [choose_latents(2, path=tmp_path / "z.npy", count=count) for count in (4, 10, None)]
+    assert [source.count for source in of_file] == [4, 10, 10]
+    with pytest.raises(DataError, match="holds 10 latents, --count asks for 11"):
+        choose_latents(2, path=tmp_path / "z.npy", count=11)
     assert read_all(of_file[0]).tolist() == Z[:4].tolist()
     assert read_all(choose_latents(2, side=3)).tolist() == read_all(manifold(3, 2)).tolist()
     assert read_all(choose_latents(2, count=6, seed=8)).tolist() == read_all(prior(6, 8, 2)).tolist()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import TrainingError
+from pipeline.errors import OutputError, TrainingError
 from pipeline.files import sha256
 from pipeline.params import Model, Train
 from pipeline.training.train import train
@@ -73,7 +73,16 @@ def test_a_loss_that_is_not_finite_is_an_error_and_leaves_no_weights(prepared: P
     linear = MODEL.model_copy(update={"encoder_units": ()})  # nothing stops its log variance from overflowing
     with pytest.raises(TrainingError, match=r"not finite after epoch 1; lower train\.learning_rate \(now 1\)"):
         run(prepared, tmp_path, TRAIN.model_copy(update={"learning_rate": 1.0}), linear)
-    assert not (tmp_path / "models").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_other_files_is_refused_before_training(prepared: Path, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "thesis.txt").write_text("years of work")
+    endless = TRAIN.model_copy(update={"epochs": 10**9})
+    with pytest.raises(OutputError, match=r"already holds .thesis\.txt."):
+        run(prepared, tmp_path, endless)
+    assert [path.name for path in tmp_path.iterdir()] == ["models"]
 
 
 def test_the_weights_say_what_they_come_from(prepared: Path, tmp_path: Path) -> None:
