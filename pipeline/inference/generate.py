@@ -25,7 +25,7 @@ Pixels = NDArray[np.uint8]
 def grid_file(output: Path) -> Path:
     """Where the picture goes: beside the folder, which holds nothing but Parquet for readers of whole folders."""
     whole = output if output.name else output.resolve()
-    return whole.with_name(f"{whole.name}.png")
+    return whole.parent / f"{whole.name}.png"
 
 
 def generate(

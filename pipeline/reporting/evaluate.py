@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.params import Evaluate
-
-log = logging.getLogger(__name__)
 
 SCATTER_FILE = "latents.png"
 

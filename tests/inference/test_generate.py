@@ -166,6 +166,17 @@ def test_an_earlier_result_is_replaced_whole(decoder: Decoder, folder: Path) -> 
     assert bytes_of(folder) == bytes_of(fresh)
 
 
+@pytest.mark.parametrize("output", ["", ".", "/"])
+def test_the_folder_one_stands_in_is_refused(
+    output: str, decoder: Decoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OutputError, match=r"/ already holds|can't be replaced"):
+        generate(decoder, prior(5, 0, 2), Path(output))
+    assert list(tmp_path.parent.glob(f"{tmp_path.name}*")) == [tmp_path]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_latents_are_not_replaced_by_images(encoder: Encoder, decoder: Decoder, folder: Path) -> None:
     np.save(folder.parent / "images.npy", np.zeros((3, 28, 28), np.uint8))
     encode(encoder, open_images(folder.parent / "images.npy"), folder)
