@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import keras
 import numpy as np
 from dvclive.keras import DVCLiveCallback
 from dvclive.live import Live
+from scmrepo.exceptions import SCMError
 
 from pipeline.data.prepared import read_split, read_stats
 from pipeline.errors import TrainingError
@@ -19,6 +21,7 @@ from pipeline.training.model import VAE, build_decoder, build_encoder
 from pipeline.training.weights import ORIGIN_FILE, save_half
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from pipeline.params import Model, Train
@@ -45,7 +48,8 @@ def train(
         The figures of the last epoch, in nats per image: `loss`, `reconstruction`, `kl`, each also as `val_...`.
 
     Raises:
-        TrainingError: the loss is not finite.
+        TrainingError: the loss is not finite, or the git repository has no commit yet.
+        OutputError: `folder` or `report` holds something else.
     """
     images, _ = read_split(prepared, "train")
     validation, _ = read_split(prepared, "validation")
@@ -64,10 +68,7 @@ def train(
         steps_per_execution=params.steps_per_execution,
     )
     refuse_foreign(folder, owns=_OWN)
-    with (
-        atomic_folder(report, owns=["metrics.json", "plots"]) as unfinished,
-        Live(str(unfinished), dvcyaml=None, save_dvc_exp=False, report=None) as live,
-    ):
+    with _logged(report) as live:
         history = vae.fit(
             np.asarray(images),
             batch_size=params.batch_size,
@@ -91,3 +92,15 @@ def train(
             save_half(half, beside)
         write_json(beside / ORIGIN_FILE, origin)
     return {name: values[-1] for name, values in history.items()}
+
+
+@contextlib.contextmanager
+def _logged(report: Path) -> Iterator[Live]:
+    """DVCLive, whose folder appears when all epochs are in it."""
+    with atomic_folder(report, owns=["metrics.json", "plots"]) as unfinished:
+        try:
+            live = Live(str(unfinished), dvcyaml=None, save_dvc_exp=False, report=None)
+        except SCMError as error:
+            raise TrainingError(f"DVCLive can't use this git repository ({error}); make a first commit") from error
+        with live:
+            yield live

@@ -91,3 +91,14 @@ def test_the_weights_say_what_they_come_from(prepared: Path, tmp_path: Path) -> 
     assert Model(**origin["model"]) == MODEL
     assert Train(**origin["train"]) == TRAIN
     assert origin["data"]["source"] == "sample"
+
+
+def test_a_repository_without_a_commit_is_named(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for command in (["git", "init", "-q"], ["dvc", "init", "-q"]):
+        subprocess.run(command, cwd=tmp_path, check=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TrainingError, match=r"git repository \(Empty git repo\); make a first commit"):
+        run(prepared, tmp_path / "work")
+    assert not (tmp_path / "work" / "report").exists()
