@@ -1,5 +1,6 @@
 """What the tests of the batch jobs share."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -31,3 +32,15 @@ def folder(tmp_path: Path) -> Path:
     """An output folder that is not there yet, alone in its parent, where a temporary folder would show."""
     (tmp_path / "job").mkdir()
     return tmp_path / "job" / "out"
+
+
+@pytest.fixture(scope="session")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle in which nothing is off."""
+    return onnx_models.save_bundle(tmp_path_factory.mktemp("good") / "exports")
+
+
+@pytest.fixture
+def bundle(good: Path, tmp_path: Path) -> Path:
+    """A copy to spoil."""
+    return shutil.copytree(good, tmp_path / "exports")

@@ -1,7 +1,6 @@
 """Manifests are read strictly, and every file that they list is held to its size and SHA-256."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,18 +12,6 @@ from hypothesis import strategies as st
 from pipeline.errors import BundleError
 from pipeline.inference.bundle import DIGEST, check_files, manifest_digest, read_bundle
 from pipeline.interface import MANIFEST_FILE, SCHEMA_VERSION
-from tests import onnx_models
-
-
-@pytest.fixture(scope="module")
-def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return onnx_models.save_bundle(tmp_path_factory.mktemp("good") / "exports")
-
-
-@pytest.fixture
-def bundle(good: Path, tmp_path: Path) -> Path:
-    """A copy to spoil."""
-    return shutil.copytree(good, tmp_path / "exports")
 
 
 def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:

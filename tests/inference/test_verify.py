@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -26,17 +25,6 @@ FILES = [
     *(f"{role}/test_data_set_0/{name}.pb" for role in INTERFACES for name in ["input_0", "output_0"]),
     "encoder/test_data_set_0/output_1.pb",
 ]
-
-
-@pytest.fixture(scope="module")
-def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return onnx_models.save_bundle(tmp_path_factory.mktemp("good") / "exports")
-
-
-@pytest.fixture
-def bundle(good: Path, tmp_path: Path) -> Path:
-    """A copy to spoil."""
-    return shutil.copytree(good, tmp_path / "exports")
 
 
 def sign(bundle: Path) -> None:
