@@ -38,6 +38,7 @@ bench: .venv/installed ## Measure what the README states
 
 .venv/installed: .venv/locked pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	$(BIN)/python -m compileall -q -x snippets pipeline
 	@touch $@
 
 # uv resolves for every supported platform and Python at once; it is needed only here.

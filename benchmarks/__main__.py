@@ -1,9 +1,9 @@
-"""Rates of the batch jobs and of training as ratios, all measured in this one run.
+"""What the README states of speed: the batch jobs beside their peers, the variants, and the start of a process.
 
     make bench
 
-The yardstick is the machine's own float32 matrix rate: products of the encoder's first layer, all cores, the
-best of NumPy and ONNX Runtime. Every figure is the median of several rounds, in which the contenders take turns.
+Everything is a ratio of things measured in this one run. The peers are given the images in memory and need not write
+anything; the jobs are whole processes, from start to exit. PyTorch takes part where it is installed.
 """
 
 import statistics
@@ -12,146 +12,140 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import numpy_helper
 
 from pipeline.inference import Decoder, Encoder
-from pipeline.inference.session import cores, map_ordered
+from pipeline.inference.bench import Contender, Report, measure, product_contenders, run_vae, write_pile
 from pipeline.interface import VARIANT_FILES
-from pipeline.training.weights import load_half
 
 EXPORTS = Path("exports")
-ROUNDS = 5
+IMAGES = 1_000_000
+PEER_IMAGES = 200_000
 BATCH = 512
-IMAGES = 200_000
-VAE = str(Path(sys.executable).parent / "vae")
+ROUNDS = 5
+
+Pixels = NDArray[np.uint8]
 
 
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True)
-
-
-def on_all_cores(product: Callable[[int], object], count: int) -> None:
-    with ThreadPoolExecutor(cores()) as pool:
-        list(pool.map(product, range(count)))
-
-
-def matrix_contenders() -> dict[str, Callable[[], object]]:
-    """512 x 784 times 784 x 512, as often as `IMAGES` needs it."""
-    generator = np.random.default_rng(0)
-    left, right = (generator.random(shape, np.float32) for shape in ((BATCH, 784), (784, 512)))
-    shapes = [("a", left.shape), ("b", right.shape), ("c", (BATCH, 512))]
-    a, _, c = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes)
-    weight = helper.make_tensor("b", TensorProto.FLOAT, right.shape, right.tobytes(), raw=True)
-    graph = helper.make_graph([helper.make_node("MatMul", ["a", "b"], ["c"])], "product", [a], [c], [weight])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    count = IMAGES // BATCH
-    return {
-        "matrix, ONNX Runtime": lambda: on_all_cores(lambda _: session.run(None, {"a": left}), count),
-        "matrix, NumPy": lambda: [left @ right for _ in range(count)],
-    }
-
-
-def operations(model: Encoder | Decoder) -> int:
-    """Floating-point operations per image: two per weight of a dense network."""
-    return 2 * sum(int(np.prod(w.dims)) for w in onnx.load(model.path).graph.initializer if len(w.dims) == 2)
-
-
-def main() -> None:
-    if not (EXPORTS / "manifest.json").exists():
-        sys.exit("exports/ is empty; run `make repro` first")
-    encoder, decoder = Encoder(EXPORTS / "encoder"), Decoder(EXPORTS / "decoder")
-    generator = np.random.default_rng(0)
-    images = generator.integers(0, 256, (IMAGES, 28, 28), np.uint8)
-    z = generator.standard_normal((IMAGES, decoder.latent_dim), np.float32)
-    starts = range(0, IMAGES, BATCH)
-
-    def drain(function: Callable[[int], object]) -> None:
-        for _ in map_ordered(function, starts, cores()):
-            pass
+def peers(images: Pixels) -> list[Contender]:
+    """Others that compute the latents of the same images with the same weights."""
+    from pipeline.training.weights import load_half  # noqa: PLC0415  (TensorFlow)
 
     half = load_half(Path("models"), "encoder")
-    with tempfile.TemporaryDirectory() as folder:
-        pile, out = f"{folder}/images.npy", f"{folder}/out"
-        np.save(pile, images)
-        work = {
-            **matrix_contenders(),
-            "encode, session": lambda: drain(lambda start: encoder(images[start : start + BATCH])),
-            "decode, session": lambda: drain(lambda start: decoder(z[start : start + BATCH])),
-            "vae encode, whole process": lambda: run(VAE, "encode", pile, "-o", out, "-q"),
-            "vae generate, whole process": lambda: run(VAE, "generate", "--count", str(IMAGES), "-o", f"{out}-g", "-q"),
-            "Keras predict": lambda: half.predict(images, batch_size=BATCH, verbose=0),
-        }
-        for name in ("encode, session", "Keras predict"):
-            work[name]()  # warm up
-        times: dict[str, list[float]] = {name: [] for name in work}
-        for _ in range(ROUNDS):
-            for name, contender in work.items():
-                times[name].append(seconds(contender))
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    flops_encode, flops_decode = operations(encoder), operations(decoder)
-    product = 2 * 784 * 512 * (IMAGES // BATCH) * BATCH
-    rate = max(product / medians[name] for name in medians if name.startswith("matrix"))
-    print(f"{cores()} cores, {rate / 1e9:.0f} GFLOP/s float32, {IMAGES:,} images\n")
-    print(f"{'':30}{'images/s':>12}{'of the matrix rate':>20}{'spread':>8}")
-    for name, median in medians.items():
-        per_image = product / IMAGES if name.startswith("matrix") else flops_encode
-        per_image = flops_decode if "decode" in name or "generate" in name else per_image
-        spread = (max(times[name]) - min(times[name])) / median
-        print(f"{name:30}{IMAGES / median:12,.0f}{IMAGES * per_image / median / rate:20.0%}{spread:8.0%}")
-    print(f"\nvae encode is {medians['Keras predict'] / medians['vae encode, whole process']:.1f} x Keras predict")
-    variants(images[:20_000], z[:20_000])
-    cold()
+    session = ort.InferenceSession(EXPORTS / "encoder" / "model.onnx")  # all options as they are
+
+    def plain_loop() -> None:
+        for start in range(0, len(images), BATCH):
+            session.run(None, {"image": images[start : start + BATCH]})
+
+    def contender(name: str, work: Callable[[], object]) -> Contender:
+        work()  # warm
+        return Contender(name, work, len(images), Encoder(EXPORTS / "encoder").operations or 0)
+
+    found = [
+        contender("Keras predict", lambda: half.predict(images, batch_size=BATCH, verbose=0)),
+        contender("ONNX Runtime, plain loop", plain_loop),
+    ]
+    try:
+        found.append(contender("PyTorch", torch_peer(images)))
+    except ModuleNotFoundError:
+        print("PyTorch is not installed and does not take part", file=sys.stderr)
+    return found
 
 
-def variants(images: NDArray[np.uint8], z: NDArray[np.float32]) -> None:
+def torch_peer(images: Pixels) -> Callable[[], None]:
+    """The exported weights as PyTorch layers."""
+    import torch  # noqa: PLC0415
+
+    graph = onnx.load(EXPORTS / "encoder" / "model.onnx").graph
+    weights = {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in graph.initializer}
+    products = [node for node in graph.node if node.op_type == "Gemm"]
+
+    def encode() -> None:
+        with torch.inference_mode():
+            for start in range(0, len(images), BATCH):
+                values = {"x": torch.from_numpy(images[start : start + BATCH]).flatten(1).float() / 255}
+                hidden = values["x"]
+                for node in products[:-2]:
+                    hidden = torch.relu(torch.addmm(weights[node.input[2]], hidden, weights[node.input[1]]))
+                for node in products[-2:]:
+                    torch.addmm(weights[node.input[2]], hidden, weights[node.input[1]])
+
+    return encode
+
+
+def compare(report: Report) -> str:
+    """The jobs as multiples of each other and of the fastest peer."""
+    rate = {figure.name: figure.images_per_second for figure in report.figures}
+    ours = ("encoder, session", "decoder, session", "vae encode", "vae generate")
+    others = {name: value for name, value in rate.items() if not name.startswith(("vae", *ours))}
+    lines = [f"vae encode is {rate['vae encode'] / value:.2f} x {name}" for name, value in others.items()]
+    lines += [
+        f"{job}, int8, is {rate[job + ', int8'] / rate[job]:.2f} x float32" for job in ("vae encode", "vae generate")
+    ]
+    return "\n".join(lines)
+
+
+def variants(images: Pixels, z: NDArray[np.float32]) -> None:
     """Each variant beside float32, one thread."""
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     found = [name for name in ("avx512_vnni", "avx_vnni") if name in flags]
     print(f"\none core, int8 instructions: {', '.join(found) or 'none found'}")
     print(f"{'':30}{'images/s':>12}{'of float32':>20}{'spread':>8}")
     for kind, role, tensors in ((Encoder, "encoder", images), (Decoder, "decoder", z)):
-        models = {name: kind(EXPORTS / role / file) for name, file in VARIANT_FILES.items()}
+        models = {name: kind(EXPORTS / role / file, workers=1) for name, file in VARIANT_FILES.items()}
         times: dict[str, list[float]] = {name: [] for name in models}
         for _ in range(3 * ROUNDS):
             for name, model in models.items():
-                batches = [tensors[start : start + BATCH] for start in range(0, len(tensors), BATCH)]
-                times[name].append(seconds(lambda model=model, batches=batches: [model(batch) for batch in batches]))
+                start = time.perf_counter()
+                model(tensors)
+                times[name].append(time.perf_counter() - start)
         for name, values in times.items():
             ratio = statistics.median(a / b for a, b in zip(times["float32"], values, strict=True))
             median = statistics.median(values)
-            spread = (max(values) - min(values)) / median
+            low, _, high = statistics.quantiles(values, n=4)
+            spread = (high - low) / median
             print(f"{role + ', ' + name:30}{len(tensors) / median:12,.0f}{ratio:18.2f} x{spread:8.0%}")
 
 
-def cold() -> None:
+def cold(images: str) -> None:
     """Start to exit of the smallest jobs, beside the import that they avoid."""
-    images = "data/prepared/test_images.npy"
     with tempfile.TemporaryDirectory() as folder:
         work = {
-            "vae --help": lambda: run(VAE, "--help"),
-            "vae encode, 10,000 digits": lambda: run(VAE, "encode", images, "-o", f"{folder}/latents", "-q"),
-            "import tensorflow": lambda: run(sys.executable, "-c", "import tensorflow"),
+            "vae --help": lambda: run_vae("--help"),
+            "vae encode, 10,000 digits": lambda: run_vae("encode", images, "-o", f"{folder}/latents"),
+            "import tensorflow": lambda: subprocess.run([sys.executable, "-c", "import tensorflow"], check=True),
         }
-        times = {name: [seconds(contender) for _ in range(ROUNDS)] for name, contender in work.items()}
+        times: dict[str, list[float]] = {name: [] for name in work}
+        for _ in range(ROUNDS):
+            for name, contender in work.items():
+                start = time.perf_counter()
+                contender()
+                times[name].append(time.perf_counter() - start)
     print()
     for name, values in times.items():
         print(f"{name:30}{statistics.median(values):10.2f} s")
+
+
+def main() -> None:
+    if not (EXPORTS / "manifest.json").exists():
+        sys.exit("exports/ is empty; run `make repro` first")
+    with tempfile.TemporaryDirectory() as folder:
+        pile = write_pile(Path(folder) / "images.npy", IMAGES)
+        few = np.load(pile, mmap_mode="r")[:PEER_IMAGES].copy()
+        contenders = product_contenders(EXPORTS, pile, IMAGES) + peers(few)
+        report = measure(contenders, ROUNDS, lambda line: print(line, file=sys.stderr))
+    print(report)
+    print(compare(report))
+    latent_dim = Decoder(EXPORTS / "decoder").latent_dim
+    variants(few[:20_000], np.random.default_rng(0).standard_normal((20_000, latent_dim), np.float32))
+    cold("data/prepared/test_images.npy")
 
 
 if __name__ == "__main__":

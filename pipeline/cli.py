@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -16,6 +17,7 @@ from pipeline import __version__
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
+    from pipeline.inference.job import Options, Plan, Summary
     from pipeline.params import Params
 
 app = typer.Typer(
@@ -31,7 +33,28 @@ ParamsFile = Annotated[Path, typer.Option("--params", help="The file of paramete
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes; errors still show.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Rows per call of ONNX Runtime; changes speed, not results.")]
+Images = Annotated[
+    str, typer.Argument(help="IDX(.gz), .npy, .npz, .parquet, .tar, a folder or glob of PNG or JPEG; or its URL.")
+]
+Result = Annotated[str, typer.Option("--output", "-o", help="A folder, or x.npy or x.npz; or its URL.")]
+EncoderFile = Annotated[Path, typer.Option(help="The model: a bundle or an ONNX file.")]
+DecoderFile = Annotated[Path, typer.Option(help="The model: a bundle or an ONNX file.")]
+Labels = Annotated[str | None, typer.Option(help="Labels, IDX or .npy, to carry along.")]
+Resize = Annotated[bool, typer.Option("--resize", help="Bring images of other sizes to 28 x 28.")]
+Format = Annotated[
+    Literal["auto", "parquet", "png", "npy", "npz"], typer.Option("--format", help="auto: by the name of the output.")
+]
+Precision = Annotated[Literal["float32", "int8", "fp16"], typer.Option(help="Which variant of the bundle.")]
+Provider = Annotated[str, typer.Option(help="Of ONNX Runtime: cpu, cuda, ...; auto: the first that is there.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Threads that compute.  [default: one per core]")]
+BatchSize = Annotated[
+    int | None, typer.Option(min=1, help="Rows per call of ONNX Runtime; changes speed, not results.")
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the first rows.")]
+OnError = Annotated[
+    Literal["fail", "quarantine"], typer.Option(help="quarantine: set bad rows aside, go on, exit with 3.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, say what would be done, write nothing.")]
 Raw = Annotated[Path, typer.Argument(help="The folder of the four MNIST files.")]
 Prepared = Annotated[Path, typer.Argument(help="The folder of the prepared arrays.")]
 
@@ -125,32 +148,78 @@ def export(
 
 @app.command()
 def encode(
-    images: Annotated[Path, typer.Argument(help="IDX (.gz or not), .npy, .npz, or a folder of PNG files.")],
-    output: Output,
-    encoder: Annotated[Path, typer.Option(help="The model.")] = Path("exports/encoder"),
-    labels: Annotated[Path | None, typer.Option(help="Labels, IDX or .npy, to carry along.")] = None,
-    batch_size: BatchSize = 512,
+    images: Images,
+    output: Result,
+    encoder: EncoderFile = Path("exports/encoder"),
+    labels: Labels = None,
+    resize: Resize = False,
+    format_: Format = "auto",
+    precision: Precision = "float32",
+    provider: Provider = "auto",
+    workers: Workers = None,
+    batch_size: BatchSize = None,
+    limit: Limit = None,
+    on_error: OnError = "fail",
+    dry_run: DryRun = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Turn images into latents, as Parquet."""
+    """Turn images into latents."""
     _log(quiet)
     from pipeline.data.images import open_images
     from pipeline.inference.encode import encode as job
     from pipeline.inference.session import Encoder
+    from pipeline.inference.target import open_target
 
-    result = job(Encoder(encoder), open_images(images, labels), output, batch_size, quiet=quiet)
-    _print(asdict(result), f"{output}: latents of {result.rows:,} images", as_json)
+    target = open_target(output, format_)
+    model = Encoder(encoder, **_how(precision, provider, workers, batch_size))
+    with open_images(images, labels, resize=resize) as source:
+        result = job(model, source, target, _options(limit, on_error, quiet), dry_run=dry_run)
+    _finish(result, as_json)
+
+
+@app.command()
+def reconstruct(
+    images: Images,
+    output: Result,
+    encoder: EncoderFile = Path("exports/encoder"),
+    decoder: DecoderFile = Path("exports/decoder"),
+    labels: Labels = None,
+    resize: Resize = False,
+    format_: Format = "auto",
+    precision: Precision = "float32",
+    provider: Provider = "auto",
+    workers: Workers = None,
+    batch_size: BatchSize = None,
+    limit: Limit = None,
+    on_error: OnError = "fail",
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Turn images into latents and these into images again, with one PNG grid of both."""
+    _log(quiet)
+    from pipeline.data.images import open_images
+    from pipeline.inference.generate import reconstruct as job
+    from pipeline.inference.session import Decoder, Encoder
+    from pipeline.inference.target import open_target
+
+    target = open_target(output, format_)
+    how = _how(precision, provider, workers, batch_size)
+    first, second = Encoder(encoder, **how), Decoder(decoder, **how)
+    with open_images(images, labels, resize=resize) as source:
+        result = job(first, second, source, target, _options(limit, on_error, quiet), dry_run=dry_run)
+    _finish(result, as_json)
 
 
 @app.command()
 def generate(
-    output: Output,
-    decoder: Annotated[Path, typer.Option(help="The model.")] = Path("exports/decoder"),
+    output: Result,
+    decoder: DecoderFile = Path("exports/decoder"),
     count: Annotated[
         int | None, typer.Option(min=1, help="How many to draw from the prior, or to take of --latents.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws from the prior.")] = 0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the draws from the prior.  [default: 0]")] = None,
     latents: Annotated[
         Path | None, typer.Option(help="Decode these instead: .npy, .parquet, or the output of encode.")
     ] = None,
@@ -161,11 +230,17 @@ def generate(
         int | None,
         typer.Option(min=2, max=1000, help="Decode a grid of this side over the quantiles of the prior instead."),
     ] = None,
-    batch_size: BatchSize = 512,
+    format_: Format = "auto",
+    precision: Precision = "float32",
+    provider: Provider = "auto",
+    workers: Workers = None,
+    batch_size: BatchSize = None,
+    on_error: OnError = "fail",
+    dry_run: DryRun = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Turn latents into images, as Parquet and one PNG grid."""
+    """Turn latents into images, with one PNG grid of the first."""
     _log(quiet)
     if latents is not None and manifold is not None:
         raise typer.BadParameter("give --latents or --manifold, not both")
@@ -173,19 +248,23 @@ def generate(
         raise typer.BadParameter("--originals goes with --latents")
     if count is not None and manifold is not None:
         raise typer.BadParameter("--manifold sets the count itself")
+    if seed is not None and (latents is not None or manifold is not None):
+        raise typer.BadParameter("--seed goes with --count alone: nothing else is drawn")
     if count is None and latents is None and manifold is None:
         raise typer.BadParameter("say what to decode: --count, --latents or --manifold")
     from pipeline.data.images import open_images
     from pipeline.inference.generate import generate as job
-    from pipeline.inference.generate import grid_file
     from pipeline.inference.latents import choose_latents
     from pipeline.inference.session import Decoder
+    from pipeline.inference.target import open_target
 
-    model = Decoder(decoder)
-    source = choose_latents(model.latent_dim, count=count, seed=seed, path=latents, side=manifold)
-    pile = open_images(originals) if originals else None
-    result = job(model, source, output, originals=pile, batch_size=batch_size, quiet=quiet)
-    _print(asdict(result), f"{output}: {result.rows:,} images, the first of them in {grid_file(output)}", as_json)
+    target = open_target(output, format_)
+    model = Decoder(decoder, **_how(precision, provider, workers, batch_size))
+    source = choose_latents(model.latent_dim, count=count, seed=seed or 0, path=latents, side=manifold)
+    options = _options(None, on_error, quiet)
+    with open_images(originals) if originals else contextlib.nullcontext() as pile:
+        result = job(model, source, target, options, originals=pile, dry_run=dry_run)
+    _finish(result, as_json)
 
 
 @app.command()
@@ -238,11 +317,53 @@ def info(
     _print(asdict(about), str(about), as_json)
 
 
+@app.command()
+def bench(
+    exports: Annotated[Path, typer.Argument(help="The folder of the exported models.")] = Path("exports"),
+    images: Annotated[int, typer.Option(min=1000, help="How many; 784 bytes of temporary file for each.")] = 1_000_000,
+    rounds: Annotated[int, typer.Option(min=2, help="At least; more where they disagree.")] = 5,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how fast this machine encodes and decodes, as shares of its matrix rate."""
+    _log(quiet)
+    from pipeline.inference.bench import bench as measure
+
+    report = measure(exports, images, rounds, logging.getLogger("pipeline").info)
+    _print(asdict(report), str(report), as_json)
+
+
+class _Stopped(SystemExit):
+    """Raised by a signal, so that what is half-written is removed."""
+
+
+def _stop(number: int, _: object) -> None:
+    for other in _SIGNALS:  # once is enough: what is being tidied up must not be torn
+        signal.signal(other, signal.SIG_IGN)
+    global _stopped  # noqa: PLW0603  (what is being imported may turn the exception into one of its own)
+    _stopped = _Stopped(128 + number)
+    raise _stopped
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_stopped: _Stopped | None = None
+
+
 def main() -> None:
     """Run the command line; one clear line and exit status 1 for whatever the user can mend."""
-    # As exceptions, so that what is half-written is removed.
-    for name in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(name, lambda number, _: sys.exit(128 + number))
+    for number in _SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup sets it
+            signal.signal(number, _stop)
+    try:
+        _run()
+    except BaseException:
+        if _stopped is None:
+            raise
+        typer.echo(f"stopped by {signal.Signals(int(str(_stopped.code)) - 128).name}", err=True)
+        sys.exit(_stopped.code)
+
+
+def _run() -> None:
     try:
         app()
     except PipelineError as error:
@@ -256,6 +377,25 @@ def main() -> None:
 def _fail(message: str) -> None:
     typer.echo(f"error: {message}", err=True)
     sys.exit(1)
+
+
+def _how(precision: str, provider: str, workers: int | None, batch_size: int | None) -> dict[str, Any]:
+    """The arguments of a model."""
+    how = {"precision": precision, "provider": provider, "workers": workers, "batch_size": batch_size}
+    return {name: value for name, value in how.items() if value is not None}
+
+
+def _options(limit: int | None, on_error: str, quiet: bool) -> Options:
+    from pipeline.inference.job import Options
+
+    return Options(limit, on_error, quiet)
+
+
+def _finish(result: Summary | Plan, as_json: bool) -> None:
+    """Print what a job did, and end with status 3 if it set rows aside."""
+    _print(asdict(result), str(result), as_json)
+    if getattr(result, "quarantined", 0):
+        raise typer.Exit(3)
 
 
 def _params(path: Path) -> Params:

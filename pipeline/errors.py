@@ -13,6 +13,7 @@ line, without a traceback, and exits with status 1.
     +- ExportError          a converted model failed its proof
     +- ModelError           not an ONNX file, or one with another interface
     |  +- BundleError       a file of a bundle is missing or damaged, or does not do what its manifest says
+    +- MeasurementError     repeated measurements disagree
     +- OutputError          the output folder holds something else, or cannot be written
 """
 
@@ -59,3 +60,7 @@ class BundleError(ModelError):
 
 class OutputError(PipelineError):
     """Results cannot be written where they were asked for."""
+
+
+class MeasurementError(PipelineError):
+    """A figure that can't be trusted is not given."""

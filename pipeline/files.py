@@ -51,7 +51,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         beside = Path(name)
         try:
             yield beside
-            _flush(beside)
+            flush(beside)
             make_readable(beside)
             beside.replace(path)
         finally:
@@ -78,7 +78,7 @@ def atomic_folder(path: Path, *, owns: Collection[str]) -> Iterator[Path]:
         try:
             yield beside
             for file in beside.rglob("*"):
-                _flush(file)
+                flush(file)
             make_readable(beside)
             old = beside.with_name(f"{beside.name}.old")
             if target.exists():
@@ -119,7 +119,8 @@ def make_readable(path: Path) -> None:
     path.chmod((0o777 if path.is_dir() else 0o666) & ~_umask())
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Wait until the kernel has written a file or folder to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

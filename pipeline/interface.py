@@ -14,6 +14,7 @@ TEST_DATA = "test_data_set_0"  # of the ONNX Model Zoo's layout: input_0.pb, out
 OPSET, IR_VERSION = 17, 8  # old enough for the runtimes still in use
 IMAGE_SHAPE = (28, 28)
 PIXELS = 28 * 28
+OPERATIONS = "operations_per_image"  # in a file's metadata
 BATCH = "batch"  # the name of the dynamic axis
 LATENT = "latent_dim"  # stands for a size that is fixed in each file
 

@@ -61,10 +61,13 @@ class Export(_Section):
     seed: Seed
 
 
+Precision = Literal["float32", "int8", "fp16"]
+
+
 class Encode(_Section):
     """How the batch job runs."""
 
-    batch_size: Positive
+    precision: Precision
 
 
 class Generate(_Section):
@@ -74,6 +77,7 @@ class Generate(_Section):
     seed: Seed
     reconstructions: Positive
     manifold: Annotated[int, Field(ge=2, le=100)]
+    precision: Precision
 
 
 class Evaluate(_Section):

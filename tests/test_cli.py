@@ -5,12 +5,16 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
 from pipeline import __version__
 from pipeline.cli import app
+from pipeline.errors import PipelineError
 from tests import onnx_models
+from tests.data import piles
 from tests.test_house import ROOT, STAGES
 
 PARAMS = str(ROOT / "params.yaml")
@@ -21,6 +25,29 @@ def vae(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [Path(sys.executable).parent / "vae", *arguments], cwd=cwd, capture_output=True, text=True, check=False
     )
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with bundles of both halves."""
+    return onnx_models.save_bundle(tmp_path_factory.mktemp("models") / "exports")
+
+
+@pytest.fixture
+def here(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in: the models where commands look for them, nine pictures, their labels and latents."""
+    (tmp_path / "exports").symlink_to(models)
+    images = np.random.default_rng(0).integers(0, 256, (9, 28, 28), np.uint8)
+    piles.write(tmp_path / "folder_of_png", images).rename(tmp_path / "digits")
+    np.save(tmp_path / "labels.npy", np.arange(9, dtype=np.uint8))
+    np.save(tmp_path / "z.npy", np.random.default_rng(1).standard_normal((9, 2), np.float32))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def call(*arguments: str) -> Result:
+    """The command in this process, where it starts at once."""
+    return CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
 
 
 def test_help_names_every_stage() -> None:
@@ -40,13 +67,24 @@ def test_version() -> None:
         (["generate", "-o", "x"], "say what to decode"),
         (["generate", "-o", "x", "--latents", "l.npy", "--manifold", "3"], "not both"),
         (["generate", "-o", "x", "--count", "3", "--originals", "i.npy"], "--originals goes with --latents"),
+        (["generate", "-o", "x", "--latents", "l.npy", "--seed", "1"], "--seed goes with --count alone"),
+        (["generate", "-o", "x", "--manifold", "3", "--seed", "0"], "--seed goes with --count alone"),
+        (["generate", "-o", "x", "--manifold", "3", "--count", "9"], "--manifold sets the count itself"),
+        (["generate", "-o", "x", "--count", "3", "--seed", "-1"], "greater than or equal to 0"),
+        (["generate", "-o", "x", "--manifold", "1"], "greater than or equal to 2"),
         (["encode", "images.npy"], "--output"),
+        (["encode", "-o", "x"], "Missing argument 'images'"),
+        (["reconstruct", "images.npy", "-o", "x", "--workers", "0"], "greater than or equal to 1"),
+        (["encode", "images.npy", "-o", "x", "--limit", "0"], "greater than or equal to 1"),
+        (["encode", "images.npy", "-o", "x", "--format", "csv"], "'csv' is not one of 'auto', 'parquet', 'png'"),
+        (["encode", "images.npy", "-o", "x", "--precision", "int4"], "'int4' is not one of 'float32', 'int8', 'fp16'"),
+        (["encode", "images.npy", "-o", "x", "--on-error", "skip"], "'skip' is not one of 'fail', 'quarantine'"),
         (["encode", "images.npy", "-o", "x", "--batch-size", "0"], "greater than or equal to 1"),
         (["incode"], "No such command"),
     ],
 )
 def test_wrong_usage_exits_with_2(arguments: list[str], complaint: str) -> None:
-    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
+    result = call(*arguments)
     assert result.exit_code == 2
     assert complaint in result.output
 
@@ -131,19 +169,150 @@ def test_a_flipped_byte_of_the_models_is_one_line_and_leaves_nothing(tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["exports"]
 
 
-def test_a_job_that_is_terminated_leaves_nothing_half_written(tmp_path: Path) -> None:
-    onnx_models.save(onnx_models.encoder(), tmp_path / "encoder")
-    with (tmp_path / "images.npy").open("wb") as file:  # sparse: 2 million black images
+@pytest.mark.parametrize(
+    ("arguments", "rows", "files"),
+    [
+        (["encode", "digits", "-o", "out"], 9, ["out"]),
+        (["encode", "digits", "-o", "out", "--labels", "labels.npy", "--limit", "4"], 4, ["out"]),
+        (["encode", "digits/*.png", "-o", "x.npz", "--precision", "int8"], 9, ["x.npz", "x.npz.manifest.json"]),
+        (["reconstruct", "digits", "-o", "out", "--format", "png"], 9, ["out", "out.png"]),
+        (["generate", "--count", "5", "--seed", "3", "-o", "x.npy"], 5, ["x.npy", "x.npy.manifest.json", "x.npy.png"]),
+        (["generate", "--latents", "z.npy", "--originals", "digits", "-o", "out"], 9, ["out", "out.png"]),
+        (["generate", "--latents", "z.npy", "--count", "2", "-o", "out"], 2, ["out", "out.png"]),
+        (["generate", "--manifold", "3", "-o", "out", "--batch-size", "2", "--workers", "2"], 9, ["out", "out.png"]),
+    ],
+)
+def test_a_batch_job_prints_one_json_object_and_leaves_its_files(
+    arguments: list[str], rows: int, files: list[str], here: Path
+) -> None:
+    before = {path.name for path in here.iterdir()}
+    result = call(*arguments, "--json", "--quiet")
+    assert (result.exit_code, result.stderr) == (0, "")
+    summary = json.loads(result.stdout)
+    assert (summary["output"], summary["rows"], summary["quarantined"]) == (files[0], rows, 0)
+    assert summary["peak_memory"] > 0
+    assert summary["seconds"] > 0
+    assert sorted({path.name for path in here.iterdir()} - before) == files
+
+
+def test_labels_are_carried_along(here: Path) -> None:
+    assert call("encode", "digits", "-o", "out", "--labels", "labels.npy").exit_code == 0
+    assert pq.read_table("out")["label"].to_pylist() == list(range(9))
+
+
+def test_pictures_of_another_size_are_taken_if_asked_for(here: Path) -> None:
+    (here / "digits" / "large.png").write_bytes(piles.png(np.zeros((56, 56), np.uint8)))
+    refused = call("encode", "digits", "-o", "out")
+    assert "large.png: is 56 x 56 pixels" in str(refused.exception)
+    assert json.loads(call("encode", "digits", "-o", "out", "--resize", "--json").stdout)["rows"] == 10
+
+
+def test_a_result_is_at_most_three_lines_for_people(here: Path) -> None:
+    result = call("generate", "--count", "5", "-o", "out")
+    assert result.stdout.startswith("out: 5 rows, picture ")
+    assert result.stdout.splitlines()[1].endswith("MB")
+    assert len(result.stdout.splitlines()) == 2
+
+
+def test_the_seed_is_0_unless_given(here: Path) -> None:
+    for output, seed in (("first.npy", []), ("second.npy", ["--seed", "0"]), ("third.npy", ["--seed", "1"])):
+        assert call("generate", "--count", "5", "-o", output, *seed).exit_code == 0
+    assert Path("first.npy").read_bytes() == Path("second.npy").read_bytes() != Path("third.npy").read_bytes()
+
+
+@pytest.mark.parametrize("command", ["encode", "reconstruct"])
+def test_rows_that_are_set_aside_make_the_exit_status_3(command: str, here: Path) -> None:
+    (here / "digits" / "0004.png").write_bytes(b"not a picture")
+    result = call(command, "digits", "-o", "out", "--on-error", "quarantine", "--json")
+    assert result.exit_code == 3
+    assert json.loads(result.stdout)["quarantined"] == 1
+    assert json.loads((here / "out" / "_quarantine.jsonl").read_text())["name"] == "digits/0004.png"
+    assert call(command, "digits", "-o", "out", "--on-error", "quarantine").stdout.splitlines()[1].startswith("1 bad")
+
+
+def test_latents_that_are_set_aside_make_the_exit_status_3(here: Path) -> None:
+    np.save("z.npy", np.array([[0, 0], [np.nan, 0]], np.float32))
+    result = call("generate", "--latents", "z.npy", "-o", "x.npy", "--on-error", "quarantine")
+    assert result.exit_code == 3
+    assert len(np.load("x.npy")) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["encode", "digits", "-o", "out"],
+        ["reconstruct", "digits", "-o", "x.npy"],
+        ["generate", "--count", "9", "-o", "out"],
+        ["generate", "--latents", "z.npy", "--originals", "digits", "-o", "out"],
+    ],
+)
+def test_a_dry_run_checks_everything_and_writes_nothing(arguments: list[str], here: Path) -> None:
+    before = sorted(here.rglob("*"))
+    assert ": 9 rows to " in call(*arguments, "--dry-run").stdout
+    plan = json.loads(call(*arguments, "--dry-run", "--json").stdout)
+    assert (plan["output"], plan["rows"], plan["parts"], plan["finished_parts"]) == (arguments[-1], 9, 1, 0)
+    assert sorted(here.rglob("*")) == before
+    Path(arguments[-1]).write_text("mine")
+    assert call(*arguments, "--dry-run").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["encode", "nothing.npy", "-o", "out"], "nothing.npy was not found; expected"),
+        (["encode", "digits", "-o", "x.npy", "--format", "npz"], "x.npy can't hold the format npz; name a file for"),
+        (["encode", "digits", "-o", "out", "--format", "png"], "latents can't be written as png; choose parquet"),
+        (["encode", "digits", "-o", "digits"], "digits holds what is to be read; choose another output"),
+        (["encode", "digits", "-o", "digits/out"], "digits/out lies in digits, which is to be read; choose another"),
+        (["encode", "digits/*.png", "-o", "digits"], "already holds '0000.png', which this command did not write"),
+        (["encode", "digits", "-o", "memory://"], "memory:// is a whole store; name a folder or a file in it"),
+        (["encode", "digits", "-o", "out", "--provider", "abacus"], "ONNX Runtime has no provider 'abacus' here"),
+        (["encode", "digits", "-o", "out", "--encoder", "exports/decoder"], "exports/decoder holds the decoder, exp"),
+        (["encode", "digits", "-o", "out", "--labels", "z.npy"], "z.npy holds"),
+        (["encode", "digits", "-o", "nosuch://x/out"], "nosuch://x/out can't be reached: Protocol not known"),
+        (["generate", "--latents", "z.npy", "--count", "10", "-o", "out"], "z.npy holds 9 latents, --count asks for"),
+        (["generate", "--latents", "nothing", "-o", "out"], "nothing was not found; expected latents as"),
+    ],
+)
+def test_a_batch_job_that_cannot_start_says_why_and_writes_nothing(
+    arguments: list[str], complaint: str, here: Path
+) -> None:
+    before = sorted(here.rglob("*"))
+    result = call(*arguments)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, PipelineError)  # of which the command makes one line, as tested above
+    assert complaint in str(result.exception)
+    assert "\n" not in str(result.exception)
+    assert sorted(here.rglob("*")) == before
+
+
+def test_the_installed_command_ends_with_the_same_statuses(here: Path) -> None:
+    (here / "digits" / "0004.png").write_bytes(b"not a picture")
+    failed = vae("encode", "digits", "-o", "out", cwd=here)
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert failed.stderr.startswith("error: digits/0004.png: starts with b'not a pi'")
+    assert failed.stderr.count("\n") == 1
+    aside = vae("encode", "digits", "-o", "out", "--on-error", "quarantine", "--json", cwd=here)
+    assert (aside.returncode, aside.stderr) == (3, "")
+    assert json.loads(aside.stdout)["rows"] == 8
+
+
+def test_a_job_that_is_terminated_keeps_what_is_finished_beside_the_output(here: Path) -> None:
+    with (here / "images.npy").open("wb") as file:  # sparse: 2 million black images
         np.lib.format.write_array_header_1_0(
             file, {"descr": "|u1", "fortran_order": False, "shape": (2_000_000, 28, 28)}
         )
         file.truncate(file.tell() + 2_000_000 * 784)
-    command = [Path(sys.executable).parent / "vae", "encode", "images.npy", "-o", "out", "--encoder", "encoder"]
-    job = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    while not any(tmp_path.glob(".out.*/part-*")):
+    command = [Path(sys.executable).parent / "vae", "encode", "images.npy", "-o", "out"]
+    job = subprocess.Popen(command, cwd=here, stderr=subprocess.PIPE, text=True)
+    journal = here / ".out.partial" / "journal.jsonl"
+    while not journal.exists() or len(journal.read_text().splitlines()) < 2:
         assert job.poll() is None
         time.sleep(0.02)
     job.terminate()
-    job.communicate()
+    _, notes = job.communicate()
     assert job.returncode == 143
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["encoder", "images.npy"]
+    assert "finished part(s); the same command goes on from there" in notes
+    assert not (here / "out").exists()
+    plan = json.loads(vae("encode", "images.npy", "-o", "out", "--dry-run", "--json", cwd=here).stdout)
+    assert plan["finished_parts"] >= 1

@@ -3,10 +3,12 @@
 2 zero bytes, type code, number of dimensions, each dimension as a big-endian uint32, the elements
 """
 
+import io
 import math
 import struct
 import zlib
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,22 +32,33 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     content = path.read_bytes()
     if path.suffix == ".gz":
         content = _gunzip(content, path)
-    expected = bytes([0, 0, _UINT8, dimensions])
-    if not content.startswith(expected):
-        raise FormatError(
-            f"{path} starts with {content[:4]!r}, an IDX file of unsigned bytes with {dimensions} dimension(s) "
-            f"starts with {expected!r}"
-        )
+    shape = read_idx_shape(path, io.BytesIO(content), dimensions)
     start = 4 + 4 * dimensions
-    if len(content) < start:
-        raise FormatError(f"{path} ends within its header; fetch it again")
-    shape = struct.unpack_from(f">{dimensions}I", content, 4)
     try:
         return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
     except ValueError:
         raise FormatError(
             f"{path} declares {math.prod(shape):,} elements {shape} and holds {len(content) - start:,}; fetch it again"
         ) from None
+
+
+def read_idx_shape(path: Path | str, file: IO[bytes], dimensions: int) -> tuple[int, ...]:
+    """Read the header of an IDX file of unsigned bytes with that many `dimensions`, up to its first element.
+
+    Raises:
+        FormatError: another magic number, type or number of dimensions, or the file ends.
+    """
+    expected = bytes([0, 0, _UINT8, dimensions])
+    start = file.read(4)
+    if start != expected:
+        raise FormatError(
+            f"{path} starts with {start!r}, an IDX file of unsigned bytes with {dimensions} dimension(s) "
+            f"starts with {expected!r}"
+        )
+    sizes = file.read(4 * dimensions)
+    if len(sizes) < 4 * dimensions:
+        raise FormatError(f"{path} ends within its header; fetch it again")
+    return struct.unpack(f">{dimensions}I", sizes)
 
 
 def _gunzip(content: bytes, path: Path) -> bytes:

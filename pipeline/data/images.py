@@ -1,169 +1,132 @@
-"""Piles of images to encode: IDX (plain or .gz), .npy, .npz, or a folder of PNG files."""
+"""Piles of images to encode: arrays, tables, folders of pictures and tar files, on a disk or behind an address."""
 
-import contextlib
-import hashlib
-import tokenize
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
-from pipeline.data.idx import read_idx
+from pipeline.data.rows import MAX_ROWS, BadRow, ImageSource, Labels, Pixels, Rows
+from pipeline.data.sources.arrays import ArrayImages, check_labels
+from pipeline.data.sources.pictures import SUFFIXES as PICTURES
+from pipeline.data.sources.pictures import Pictures
+from pipeline.data.sources.places import Names, Place, find_local, reported
+from pipeline.data.sources.remote import find_remote
+from pipeline.data.sources.shards import SUFFIXES as TAR
+from pipeline.data.sources.shards import Shards
+from pipeline.data.sources.streams import Files
+from pipeline.data.sources.tables import SUFFIXES as PARQUET
+from pipeline.data.sources.tables import Table
 from pipeline.errors import DataError, FormatError
-from pipeline.files import sha256
-from pipeline.interface import IMAGE_SHAPE
 
-Pixels = NDArray[np.uint8]
-_HEIGHT, _WIDTH = IMAGE_SHAPE
+__all__ = ["MAX_ROWS", "BadRow", "ImageSource", "Pixels", "Rows", "open_images"]
 
-
-@dataclass(frozen=True)
-class ImageSource:
-    """A pile of images that is read piece by piece."""
-
-    path: Path
-    count: int
-    read: Callable[[int, int], Pixels]
-    """`read(start, stop)` gives uint8 `[stop - start, 28, 28]`."""
-    sha256: str
-    labels: Pixels | None = None
-    """uint8 `[count]`, or None."""
+_KINDS = {"PNG or JPEG": PICTURES, "Parquet": PARQUET, "tar": TAR}
+_IMAGES = "an IDX, .npy, .npz, .parquet, .tar, PNG or JPEG file, or a folder or pattern of the last four"
 
 
-def open_images(path: Path, labels: Path | None = None) -> ImageSource:
+def open_images(path: str | Path, labels: str | Path | None = None, *, resize: bool = False) -> ImageSource:
     """Open a pile of images, and the labels that belong to it.
 
     Args:
-        path: an IDX file (`.gz` or not), `.npy`, `.npz` (one image array; labels in `labels`), or a folder of PNG
-            files, which are taken in the order of their names.
-        labels: an IDX or `.npy` file of uint8 labels.
+        path: an array (IDX, `.gz` or not; `.npy`; `.npz` with labels in `labels`), a Parquet file (column `image`:
+            784 bytes, 784 integers or PNG or JPEG; labels in `label`), a PNG or JPEG picture (labelled by its folder,
+            if that is called 0 to 255) or a tar file (`key.png`, `key.cls`); for the last three also a folder with all
+            that lies below it in the order of the paths, or a pattern like `pile/**/*.png`. Arrays are uint8
+            `[n, 28, 28]`, or `[n, 28, 28, 1 | 3 | 4]`. An address (`s3://...`, `https://...`) may stand for a path.
+        labels: an IDX or `.npy` file of uint8 labels, in place of those that the pile brings.
+        resize: bring other sizes to 28 x 28: pad to a square, then shrink or enlarge.
 
     Raises:
-        DataError: nothing there, or an empty folder.
-        FormatError: not images of 28 x 28 bytes, or labels that do not match them.
+        DataError: nothing there, nothing in it, or not readable; FormatError: not what is described above, or labels
+            that do not match.
     """
-    if not path.exists():
-        raise DataError(f"{path} was not found; expected an IDX, .npy or .npz file or a folder of PNG files")
-    source = _open(path)
-    if source.count == 0:
-        raise DataError(f"{path} holds no image")
-    if labels is None:
-        return source
-    values = _read_labels(labels)
-    if len(values) != source.count:
-        raise FormatError(f"{path} holds {source.count:,} images, {labels} {len(values):,} labels")
-    return ImageSource(source.path, source.count, source.read, source.sha256, values)
+    place = _find(path, _IMAGES)
+    with reported(place.name):
+        source = _open(place, resize=resize, carry_labels=labels is None)
+    try:
+        if source.count == 0:
+            raise DataError(f"{source.name} holds no image")
+        return source if labels is None else _Labelled(source, _find(labels, "labels in an IDX or .npy file"))
+    except BaseException:
+        source.close()
+        raise
 
 
-def _open(path: Path) -> ImageSource:
-    if path.is_dir():
-        return _open_folder(path)
-    match path.suffix:
-        case ".npy":
-            return _from_array(path, _load_npy(path))
-        case ".npz":
-            return _open_npz(path)
+def _find(path: str | Path, expected: str) -> Place:
+    name = str(path)
+    return find_remote(name, expected) if "://" in name else find_local(name, expected)
+
+
+def _open(place: Place, *, resize: bool, carry_labels: bool) -> ImageSource:
+    kinds = [kind for kind, suffixes in _KINDS.items() if place.ends(place.name, suffixes)]
+    if place.kind == "file" and not kinds:
+        return ArrayImages(place, resize=resize)
+    names = Names(place.files([suffix for suffixes in _KINDS.values() for suffix in suffixes]))
+    if not names:
+        raise DataError(f"{place.name} holds no image; expected {_IMAGES}")
+    if place.kind != "file":
+        kinds = [k for k, suffixes in _KINDS.items() if any(s.endswith(f) for s in suffixes for f in names.suffixes)]
+    if len(kinds) > 1:
+        raise DataError(f"{place.name} holds {' and '.join(kinds)} files; choose with a pattern like *.png")
+    match kinds[0]:
+        case "Parquet":
+            return Table(place, names, resize=resize, carry_labels=carry_labels)
+        case "tar":
+            return Shards(place, names, resize=resize)
         case _:
-            return _from_array(path, read_idx(path, 3))
+            return Pictures(place, names, resize=resize)
 
 
-@contextlib.contextmanager
-def _damage_named(path: Path) -> Iterator[None]:
-    """Turn whatever NumPy, zipfile and zlib raise over damaged bytes into a `FormatError`."""
-    try:
-        yield
-    except (ValueError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error, tokenize.TokenError) as error:
-        raise FormatError(
-            f"{path} is not a readable {path.suffix} file of plain arrays; write it again with numpy.save or savez"
-        ) from error
+class _Labelled(ImageSource):
+    """A source with the labels of another file."""
+
+    def __init__(self, source: ImageSource, place: Place) -> None:
+        self.name, self.count, self.labelled = source.name, source.count, True
+        self._source, self._place, self._files = source, place, Files()
+        try:
+            (name,) = place.files(()) if place.kind == "file" else ("",)
+            if not name:
+                raise DataError(f"{place.name} is no file; expected labels in an IDX or .npy file")
+            self._labels = self._files.array(place, name, 1)
+            check_labels(self._labels)
+            if self.count is not None:
+                self._compare(self.count)
+        except BaseException:
+            self._files.close()
+            raise
+
+    @property
+    def end(self) -> int | None:
+        """See `ImageSource.end`."""
+        return self._source.end
+
+    def state(self) -> str:
+        """See `ImageSource.state`."""
+        return f"{self._source.state()}{self._place.state(())}"
+
+    def read(self, start: int, stop: int) -> Callable[[], Rows]:
+        """See `ImageSource.read`."""
+        rest = self._source.read(start, stop)
+        if self.end is not None and self.count is None:
+            self._compare(self.end)
+        last = min(stop, len(self._labels))
+        if last < stop and self.end is None:
+            raise FormatError(f"{self.name} holds more images than {self._labels.name} labels ({last:,})")
+        values = self._labels.read(start, last).astype(np.int16) if start < last else np.empty(0, np.int16)
+        return lambda: _relabelled(rest(), values)
+
+    def close(self) -> None:
+        """See `ImageSource.close`."""
+        self._source.close()
+        self._files.close()
+
+    def _compare(self, count: int) -> None:
+        if count != len(self._labels):
+            raise FormatError(f"{self.name} holds {count:,} images, {self._labels.name} {len(self._labels):,} labels")
 
 
-def _load_npy(path: Path) -> Pixels:
-    """An array, memory-mapped."""
-    with _damage_named(path):
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not isinstance(array, np.ndarray):
-            raise ValueError("an archive")
-        return array
-
-
-def _load_npz(path: Path) -> dict[str, Pixels]:
-    """All arrays of an archive by name."""
-    with _damage_named(path):
-        archive = np.load(path, allow_pickle=False)
-        if isinstance(archive, np.ndarray):
-            raise ValueError("a single array")
-        with archive:
-            arrays = {name: archive[name] for name in archive.files}
-        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
-            raise ValueError("an archive of other files")
-        return arrays
-
-
-def _from_array(path: Path, array: Pixels, labels: Pixels | None = None) -> ImageSource:
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[1:] != IMAGE_SHAPE:
-        raise FormatError(
-            f"{path} holds {array.dtype}{list(array.shape)}, expected uint8[n, {_HEIGHT}, {_WIDTH}], 255 = ink"
-        )
-    return ImageSource(
-        path, len(array), lambda start, stop: np.ascontiguousarray(array[start:stop]), sha256(path), labels
-    )
-
-
-def _open_npz(path: Path) -> ImageSource:
-    arrays = _load_npz(path)
-    labels = arrays.pop("labels", None)
-    images = arrays.get("images") if "images" in arrays else next(iter(arrays.values()), None)
-    if images is None or (len(arrays) > 1 and "images" not in arrays):
-        raise FormatError(f"{path} holds the arrays {sorted(arrays)}, expected one, or one named 'images'")
-    source = _from_array(path, images, labels)
-    if labels is not None:
-        _check_labels(path, labels)
-        if len(labels) != source.count:
-            raise FormatError(f"{path} holds {source.count:,} images and {len(labels):,} labels")
-    return source
-
-
-def _open_folder(path: Path) -> ImageSource:
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".png")
-    if not files:
-        raise DataError(f"{path} holds no .png file; expected a folder of PNG images")
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(f"{sha256(file)}  {file.name}\n".encode())
-    return ImageSource(
-        path,
-        len(files),
-        lambda start, stop: np.stack([*map(_read_png, files[start:stop])]),
-        digest.hexdigest(),
-    )
-
-
-def _read_png(path: Path) -> Pixels:
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            if image.size != (_WIDTH, _HEIGHT):
-                raise FormatError(f"{path} is {image.width} x {image.height} pixels, expected {_WIDTH} x {_HEIGHT}")
-            if image.mode.startswith("I"):
-                raise FormatError(f"{path} has 16 bits per pixel, expected 8")
-            return np.asarray(image.convert("L"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise FormatError(f"{path} is not a readable PNG image; mend or remove it") from error
-
-
-def _read_labels(path: Path) -> Pixels:
-    if not path.exists():
-        raise DataError(f"{path} was not found; expected labels in an IDX or .npy file")
-    labels: Pixels = _load_npy(path) if path.suffix == ".npy" else read_idx(path, 1)
-    _check_labels(path, labels)
-    return labels
-
-
-def _check_labels(path: Path, labels: Pixels) -> None:
-    if labels.dtype != np.uint8 or labels.ndim != 1:
-        raise FormatError(f"{path} holds labels as {labels.dtype}{list(labels.shape)}, expected uint8[n]")
+def _relabelled(rows: Rows, labels: Labels) -> Rows:
+    kept = np.ones(rows.stop - rows.start, bool)
+    kept[[bad.index - rows.start for bad in rows.bad]] = False
+    return replace(rows, labels=labels[kept])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import onnx
@@ -25,6 +26,13 @@ def describe(file: Path, interface: Interface, properties: Mapping[str, str]) ->
     for value in [*model.graph.input, *model.graph.output]:
         value.doc_string = meanings[value.name]
     onnx.save(model, file)
+
+
+def count_operations(file: Path) -> int:
+    """Floating-point operations per image of the float32 model's matrix products: two for each weight."""
+    graph = onnx.load(file).graph
+    sizes: dict[str, int] = {tensor.name: math.prod(tensor.dims) for tensor in graph.initializer}
+    return 2 * sum(sizes.get(node.input[1], 0) for node in graph.node if node.op_type in ("Gemm", "MatMul"))
 
 
 def write_vectors(

@@ -21,14 +21,14 @@ from pipeline import __version__
 from pipeline.data.prepared import read_split
 from pipeline.errors import ExportError
 from pipeline.exporting.check import BATCH_SIZES, OPERATORS, QUANTISED_OPERATORS, Proof, Tolerance, prove, structure
-from pipeline.exporting.describe import describe, write_vectors
+from pipeline.exporting.describe import count_operations, describe, write_vectors
 from pipeline.exporting.manifest import describe_common, describe_model, write_manifests
 from pipeline.exporting.price import BUDGETS, Price, price
 from pipeline.exporting.variants import write_fp16, write_int8
 from pipeline.files import atomic_folder, explained
 from pipeline.inference.elbo import Elbo, estimate
 from pipeline.inference.session import Decoder, Encoder
-from pipeline.interface import DECODER, ENCODER, INTERFACES, MANIFEST_FILE, TEST_DATA, VARIANT_FILES
+from pipeline.interface import DECODER, ENCODER, INTERFACES, MANIFEST_FILE, OPERATIONS, TEST_DATA, VARIANT_FILES
 from pipeline.training.device import prepare_device
 from pipeline.training.weights import latent_dim_of, load_half, read_origin
 
@@ -78,9 +78,10 @@ def export(params: Export, models: Path, prepared: Path, exports: Path) -> dict[
         _check_prices(prices, elbo)
         latent_dim = latent_dim_of(halves[DECODER.role])
         params_sha256 = _digest({name: origin[name] for name in ("model", "train")})
+        operations = {role: count_operations(file) for role, file in files[_EXACT].items()}
         for variant, roles in files.items():
             through = (elbo if variant == _EXACT else prices[variant].elbo).negative_elbo
-            _describe(variant, roles, latent_dim, origin["data"], params_sha256, through)
+            _describe(variant, roles, latent_dim, operations, origin["data"], params_sha256, through)
         _check_structure(files)
         _write_vectors(scratch, files[_EXACT], validation, params.seed)
         common = describe_common(latent_dim, origin["data"], params_sha256, elbo, len(validation), tolerance)
@@ -165,7 +166,13 @@ def _check_prices(prices: dict[str, Price], exact: Elbo) -> None:
 
 
 def _describe(
-    variant: str, files: dict[str, Path], latent_dim: int, data: dict[str, Any], params_sha256: str, nats: float
+    variant: str,
+    files: dict[str, Path],
+    latent_dim: int,
+    operations: dict[str, int],
+    data: dict[str, Any],
+    params_sha256: str,
+    nats: float,
 ) -> None:
     for role, file in files.items():
         interface = INTERFACES[role]
@@ -174,6 +181,7 @@ def _describe(
             "role": role,
             "variant": variant,
             "latent_dim": str(latent_dim),
+            OPERATIONS: str(operations[role]),
             "data_source": data["source"],
             "data_sha256": _digest(data["files"]),
             "params_sha256": params_sha256,

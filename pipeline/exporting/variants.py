@@ -25,9 +25,10 @@ _PRODUCTS = ("Gemm", "MatMul")
 def write_int8(source: Path, target: Path, name: str, tensors: NDArray[np.generic]) -> None:
     """Quantise the large matrix products of `source` to int8 by static calibration.
 
-    Weights are int8 per output channel, activations uint8 (QDQ). Static: the result for an image does not depend on
-    the others in its batch. Products with few weights, such as those with the latents, stay in float32: they cost
-    nothing and the latents need the precision. So do all outputs of products: they are accumulated in 32 bits anyway.
+    Weights are int8 per output channel, of 7 bits, activations uint8 (QDQ). Static: the result for an image does not
+    depend on the others in its batch. Products with few weights, such as those with the latents, stay in float32: they
+    cost nothing and the latents need the precision. So do all outputs of products: they are accumulated in 32 bits
+    anyway.
 
     Args:
         source: the float32 model.
@@ -44,6 +45,8 @@ def write_int8(source: Path, target: Path, name: str, tensors: NDArray[np.generi
         op_types_to_quantize=list(_PRODUCTS),
         nodes_to_exclude=_small_products(onnx.load(source)),
         per_channel=True,
+        # Processors without VNNI add pairs of products in 16 bits: with weights of 7 bits these can't overflow.
+        reduce_range=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
         extra_options={"OpTypesToExcludeOutputQuantization": list(_PRODUCTS)},

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.inference.session import Decoder, Encoder, cores, map_ordered
+from pipeline.inference.parallel import cores, map_ordered
+from pipeline.inference.session import Decoder, Encoder
 
 _BATCH = 512
 # The decoder gives float32 probabilities: nearer to 0 or 1 than this they can't be told from 0 or 1.

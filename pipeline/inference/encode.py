@@ -1,49 +1,51 @@
 """Stage and batch job `encode`: images to latents."""
 
-from pathlib import Path
-
 import numpy as np
-import pyarrow as pa
-from tqdm import tqdm
+from numpy.typing import NDArray
 
-from pipeline.data.images import ImageSource
-from pipeline.files import atomic_folder
-from pipeline.inference.parquet import PARTS, Metadata, Written, batches, refuse_others, vectors, write_parts
-from pipeline.inference.session import Encoder, cores, map_ordered
+from pipeline.data.rows import ImageSource, Rows
+from pipeline.errors import OutputError
+from pipeline.inference.engine import plan, run
+from pipeline.inference.job import Job, Options, Plan, Summary
+from pipeline.inference.parts import PNG, Columns
+from pipeline.inference.session import Encoder
+from pipeline.inference.target import Target
 
 
 def encode(
-    encoder: Encoder, source: ImageSource, output: Path, batch_size: int = 512, *, quiet: bool = False
-) -> Written:
-    """Write the latents of every image as Parquet parts to `output`.
+    encoder: Encoder, source: ImageSource, target: Target, options: Options, *, dry_run: bool = False
+) -> Summary | Plan:
+    """Write the latents of every image.
 
     Columns: `index` int64 (row in the source), `label` uint8 or null, `z_mean` and `z_log_var` as fixed-size
-    lists of float32. The bytes do not depend on `batch_size` or on the number of cores.
+    lists of float32; an `.npy` file holds `z_mean`. The bytes do not depend on batch size, on the number of cores, on
+    the format of the source, or on how often the job was interrupted.
 
     Raises:
-        FormatError: an image is not 28 x 28 bytes.
-        OutputError: `output` holds something else, or cannot be written.
+        DataError: the source fails or changes while it is read; or a bad row, unless such rows are set aside.
+        OutputError: `target` holds something else, or cannot be written.
     """
-    refuse_others(output, ("index", "label", "z_mean", "z_log_var"))
-    metadata = Metadata(encoder.sha256, source.sha256, encoder.latent_dim)
+    target.refuse_source(source.name)
+    if target.format == PNG:
+        raise OutputError("latents can't be written as png; choose parquet, npy or npz")
 
-    def table(rows: tuple[int, int]) -> pa.Table:
-        start, stop = rows
-        z_mean, z_log_var = encoder(source.read(start, stop))
-        labels = pa.nulls(stop - start, pa.uint8()) if source.labels is None else pa.array(source.labels[start:stop])
-        return pa.table(
-            {
-                "index": pa.array(np.arange(start, stop, dtype=np.int64)),
-                "label": labels,
-                "z_mean": vectors(z_mean),
-                "z_log_var": vectors(z_log_var),
-            }
-        )
+    def work(rows: Rows) -> Columns:
+        z_mean, z_log_var = encoder(rows.images)
+        return {"label": labels_of(rows), "z_mean": z_mean, "z_log_var": z_log_var}
 
-    with (
-        atomic_folder(output, owns=[PARTS]) as beside,
-        tqdm(total=source.count, desc="encode", unit=" images", unit_scale=True, disable=quiet or None) as bar,
-    ):
-        tables = map_ordered(table, batches(source.count, batch_size), cores())
-        parts = write_parts(beside, tables, metadata, bar.update)
-    return Written(str(output), source.count, parts)
+    job = Job(
+        name="encode",
+        about={"encoder": encoder.about()},
+        metadata={"model_sha256": encoder.sha256, "latent_dim": str(encoder.latent_dim)},
+        content=lambda rows: rows.images,
+        work=work,
+        npy_column="z_mean",
+        workers=encoder.workers,
+        operations=encoder.operations,
+    )
+    return (plan if dry_run else run)(job, source, target, options)
+
+
+def labels_of(rows: Rows) -> NDArray[np.int16]:
+    """int16 `[m]`, -1 for none."""
+    return np.full(len(rows.images), -1, np.int16) if rows.labels is None else rows.labels

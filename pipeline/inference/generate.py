@@ -1,103 +1,178 @@
-"""Stage and batch job `generate`: latents to images."""
+"""Stages and batch jobs `generate`, latents to images, and `reconstruct`, images to latents to images."""
 
 import math
-from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from pipeline.data.images import ImageSource
-from pipeline.errors import DataError, OutputError
-from pipeline.files import atomic_file, atomic_folder
-from pipeline.inference.grid import beside_originals, save_png, tile, to_bytes
-from pipeline.inference.latents import LatentSource
-from pipeline.inference.parquet import PARTS, Metadata, Written, batches, pixels, refuse_others, vectors, write_parts
-from pipeline.inference.session import Decoder, cores, map_ordered
+from pipeline.data.rows import ImageSource, Rows
+from pipeline.errors import DataError, ModelError
+from pipeline.inference.encode import labels_of
+from pipeline.inference.engine import plan, run
+from pipeline.inference.grid import beside_originals, save_png, tile
+from pipeline.inference.job import Job, Options, Plan, Summary
+from pipeline.inference.latents import LatentRows, LatentSource
+from pipeline.inference.parts import PNG, PNG_COLUMN, Array, Columns
+from pipeline.inference.session import Decoder, Encoder
+from pipeline.inference.target import Target
+from pipeline.interface import IMAGE_SHAPE
 
-_GRID_DIGITS = 400  # as many as can be told apart at a glance
+_DIGITS = 400  # as many as can be told apart at a glance
 
 Pixels = NDArray[np.uint8]
 
 
-def grid_file(output: Path) -> Path:
-    """Where the picture goes: beside the folder, which holds nothing but Parquet for readers of whole folders."""
-    whole = output if output.name else output.resolve()
-    return whole.parent / f"{whole.name}.png"
+@dataclass
+class _Sheet:
+    """The first images of a result, and what they were made from, as a picture."""
+
+    images: Pixels = field(default_factory=lambda: np.zeros((0, *IMAGE_SHAPE), np.uint8))
+    originals: Pixels | None = None
+
+    def take(self, images: Pixels, rows: NDArray[np.int64]) -> None:
+        """Images of some rows of the source, in order, of which `originals` holds the first."""
+        if self.originals is None:
+            self.images = images[:_DIGITS]
+        else:
+            shown = rows[rows < len(self.originals)]
+            self.originals, self.images = self.originals[shown], images[: len(shown)]
+
+    def save(self, path: Path) -> None:
+        """Draw them; nothing but background if every row was bad."""
+        columns = max(1, math.ceil(math.sqrt(len(self.images))))
+        if not len(self.images):
+            sheet = np.zeros(IMAGE_SHAPE, np.uint8)
+        elif self.originals is None:
+            sheet = tile(self.images, columns)
+        else:
+            sheet = beside_originals(self.originals, self.images, 2 * columns)
+        save_png(sheet, path)
 
 
 def generate(
     decoder: Decoder,
     latents: LatentSource,
-    output: Path,
+    target: Target,
+    options: Options,
     *,
     originals: ImageSource | None = None,
-    batch_size: int = 512,
-    quiet: bool = False,
-) -> Written:
-    """Decode every latent and write Parquet parts to `output`; `<output>.png` beside it shows the first 400.
+    dry_run: bool = False,
+) -> Summary | Plan:
+    """Decode every latent; a PNG beside the result shows the first 400 digits.
 
     Columns: `index` int64, `z` as a fixed-size list of float32, `image` as 784 bytes (28 x 28, row by row,
-    0 = background, 255 = ink). The bytes do not depend on `batch_size` or on the number of cores.
+    0 = background, 255 = ink); an `.npy` file holds the images, uint8 `[n, 28, 28]`. The bytes do not depend on batch
+    size, on the number of cores, or on how often the job was interrupted.
 
     Args:
         decoder: the model.
         latents: what to decode.
-        output: the folder to write.
-        originals: the images that the latents belong to, row for row; the grid then shows each above what
+        target: where to.
+        options: how.
+        originals: the images that the latents belong to, row for row; the picture then shows each above what
             was made of it.
-        batch_size: latents per call of ONNX Runtime.
-        quiet: no progress bar.
+        dry_run: only say what would be done.
 
     Raises:
-        DataError: fewer originals than latents.
-        FormatError: a latent is not finite.
-        OutputError: `output` holds something else, the latents themselves, or cannot be written.
+        DataError: the latents fail or change while they are read; fewer originals than latents, or some set aside.
+        FormatError: a latent is not finite, unless such rows are set aside.
+        OutputError: `target` holds something else, the latents themselves, or cannot be written.
     """
-    if latents.path is not None and output.resolve() in (latents.path.resolve(), *latents.path.resolve().parents):
-        raise OutputError(f"{output} holds the latents to decode; choose another output")
-    if grid_file(output).exists() and not output.exists():
-        raise OutputError(f"{grid_file(output)} is there, and not from an earlier run; choose another output")
-    if originals is not None and originals.count < latents.count:
-        raise DataError(
-            f"{originals.path} holds {originals.count:,} images for {latents.count:,} latents; one for each is needed"
+    if latents.path is not None:
+        target.refuse_source(latents.path)
+    sheet = _Sheet()
+    if originals is not None:
+        if latents.set_aside:
+            raise DataError(f"{latents.name} lacks {latents.set_aside:,} of the images, so that rows don't pair")
+        if originals.count is not None and originals.count < latents.count:
+            raise DataError(
+                f"{originals.name} holds {originals.count:,} images for {latents.count:,} latents; "
+                "one for each is needed"
+            )
+        first = originals.read(0, min(latents.count, _DIGITS))()
+        if first.bad:
+            raise DataError(f"{first.bad[0].name}: {first.bad[0].reason}")
+        sheet.originals = first.images
+
+    def work(rows: LatentRows) -> Columns:
+        images = decoder.pixels(rows.z)
+        if rows.start == 0:
+            sheet.take(images, np.delete(np.arange(rows.stop), [bad.index for bad in rows.bad]))
+        return {"z": rows.z, **_image_columns(images, target)}
+
+    job = Job(
+        name="generate",
+        about={"decoder": decoder.about()},
+        metadata={"model_sha256": decoder.sha256, "latent_dim": str(decoder.latent_dim)},
+        content=lambda rows: rows.z,
+        work=work,
+        npy_column="image",
+        workers=decoder.workers,
+        picture=sheet.save,
+        inputs={"originals": originals.state() if originals is not None else None},
+        operations=decoder.operations,
+    )
+    return (plan if dry_run else run)(job, latents, target, options)
+
+
+def reconstruct(
+    encoder: Encoder,
+    decoder: Decoder,
+    source: ImageSource,
+    target: Target,
+    options: Options,
+    *,
+    dry_run: bool = False,
+) -> Summary | Plan:
+    """Encode every image and decode the mean of its latents; a PNG beside the result shows the first 400.
+
+    Columns: `index` int64 (row in the source), `label` uint8 or null, `z` as a fixed-size list of float32, `image` as
+    784 bytes; an `.npy` file holds the images.
+
+    Raises:
+        ModelError: encoder and decoder have other numbers of latents.
+        DataError: the source fails or changes while it is read; or a bad row, unless such rows are set aside.
+        OutputError: `target` holds something else, or cannot be written.
+    """
+    target.refuse_source(source.name)
+    if encoder.latent_dim != decoder.latent_dim:
+        raise ModelError(
+            f"{encoder.path} gives {encoder.latent_dim} latents, {decoder.path} takes {decoder.latent_dim}; "
+            "give two halves of one model"
         )
-    refuse_others(output, ("index", "z", "image"))
-    metadata = Metadata(decoder.sha256, latents.sha256, decoder.latent_dim)
 
-    def decode(rows: tuple[int, int]) -> tuple[pa.Table, Pixels]:
-        start, stop = rows
-        z = latents.read(start, stop)
-        images = to_bytes(decoder(z))
-        index = pa.array(np.arange(start, stop, dtype=np.int64))
-        return pa.table({"index": index, "z": vectors(z), "image": pixels(images)}), images
+    sheet = _Sheet()
 
-    shown: list[Pixels] = []
-    with (
-        atomic_folder(output, owns=[PARTS]) as beside,
-        tqdm(total=latents.count, desc="generate", unit=" images", unit_scale=True, disable=quiet or None) as bar,
-    ):
-        decoded = map_ordered(decode, batches(latents.count, batch_size), cores())
-        parts = write_parts(beside, _keep(decoded, shown), metadata, bar.update)
-        with atomic_file(grid_file(output)) as png:
-            save_png(_sheet(np.concatenate(shown)[:_GRID_DIGITS], originals), png)
-    return Written(str(output), latents.count, parts)
+    def work(rows: Rows) -> Columns:
+        z, _ = encoder(rows.images)
+        images = decoder.pixels(z)
+        if rows.start == 0:
+            sheet.originals, sheet.images = rows.images[:_DIGITS], images[:_DIGITS]
+        return {"label": labels_of(rows), "z": z, **_image_columns(images, target)}
 
-
-def _keep(decoded: Iterable[tuple[pa.Table, Pixels]], shown: list[Pixels]) -> Iterator[pa.Table]:
-    """The tables, while the first images go to `shown` for the grid."""
-    kept = 0
-    for table, images in decoded:
-        if kept < _GRID_DIGITS:
-            shown.append(images)
-            kept += len(images)
-        yield table
+    job = Job(
+        name="reconstruct",
+        about={"encoder": encoder.about(), "decoder": decoder.about()},
+        metadata={
+            "encoder_sha256": encoder.sha256,
+            "model_sha256": decoder.sha256,
+            "latent_dim": str(decoder.latent_dim),
+        },
+        content=lambda rows: rows.images,
+        work=work,
+        npy_column="image",
+        workers=decoder.workers,
+        picture=sheet.save,
+        operations=encoder.operations and decoder.operations and encoder.operations + decoder.operations,
+    )
+    return (plan if dry_run else run)(job, source, target, options)
 
 
-def _sheet(images: Pixels, originals: ImageSource | None) -> Pixels:
-    columns = math.ceil(math.sqrt(len(images)))
-    if originals is None:
-        return tile(images, columns)
-    return beside_originals(originals.read(0, len(images)), images, 2 * columns)
+def _image_columns(images: Pixels, target: Target) -> dict[str, Array]:
+    if target.format != PNG:
+        return {"image": images}
+    import cv2  # noqa: PLC0415  (for PNG files alone)
+
+    return {PNG_COLUMN: np.array([cv2.imencode(".png", image)[1].tobytes() for image in images], object)}

@@ -12,12 +12,6 @@ Pixels = NDArray[np.uint8]
 _HEIGHT, _WIDTH = IMAGE_SHAPE
 
 
-def to_bytes(images: NDArray[np.float32]) -> Pixels:
-    """Grey levels in [0, 1] to the nearest of 0 to 255."""
-    levels: Pixels = np.rint(images * np.float32(255)).astype(np.uint8)
-    return levels
-
-
 def tile(images: Pixels, columns: int) -> Pixels:
     """uint8 `[n, 28, 28]` row by row on one sheet, white on black; unused places stay black."""
     rows = -(-len(images) // columns)

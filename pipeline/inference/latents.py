@@ -1,6 +1,7 @@
 """Where the latents to decode come from: the prior, a grid over its quantiles, or a file."""
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -8,29 +9,55 @@ from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pipeline.data.rows import BadRow
 from pipeline.errors import DataError, FormatError
-from pipeline.files import sha256
-from pipeline.inference.parquet import PARTS, ROWS_PER_PART
 
 Floats = NDArray[np.float32]
+
+_ROWS_PER_DRAW = 4096  # of the prior, from one generator
+
+
+@dataclass(frozen=True)
+class LatentRows:
+    """Rows `start` to `stop` of a source: the good ones float32 `[m, latent_dim]`, and what is wrong with others."""
+
+    start: int
+    stop: int
+    z: Floats
+    bad: tuple[BadRow, ...] = ()
 
 
 @dataclass(frozen=True)
 class LatentSource:
-    """Latents that are read, or drawn, piece by piece."""
+    """Latents that are read, or drawn, stretch by stretch, in order."""
 
+    name: str
     count: int
-    read: Callable[[int, int], Floats]
-    """`read(start, stop)` gives float32 `[stop - start, latent_dim]`; the two lie in one part."""
-    sha256: str
-    """Of the file that they come from, or of the words that define them."""
+    load: Callable[[int, int], Callable[[], Floats]]
+    """`load(start, stop)` reads what is to be read; called, its result gives float32 `[stop - start, latent_dim]`."""
+    state: Callable[[], str]
+    """The words that define them, or a digest of the names, sizes and times of their files."""
     path: Path | None = None
     """The file or folder that they come from, if any."""
+    set_aside: int = 0
+    """Rows of the images that are missing here."""
+
+    def read(self, start: int, stop: int) -> Callable[[], LatentRows]:
+        """Rows of latents; those with a value that is not finite are bad."""
+        rows = self.load(start, stop)
+
+        def check() -> LatentRows:
+            z = rows()
+            good = np.isfinite(z).all(axis=1)
+            if good.all():
+                return LatentRows(start, stop, z)
+            bad = (int(row) + start for row in np.flatnonzero(~good))
+            reason = "a latent is not finite, expected numbers"
+            return LatentRows(start, stop, z[good], tuple(BadRow(i, f"{self.name} row {i:,}", reason) for i in bad))
+
+        return check
 
 
 def choose_latents(
@@ -55,18 +82,23 @@ def choose_latents(
 def prior(count: int, seed: int, latent_dim: int) -> LatentSource:
     """`count` draws from N(0, I).
 
-    Part p is drawn from `numpy.random.default_rng([seed, p])`, so that every piece can be drawn by itself.
+    Rows 4,096 k and on are drawn from `numpy.random.default_rng([seed, k])`, so that each stretch can be drawn by
+    itself, and more draws begin with the same.
     """
 
-    @lru_cache(maxsize=4)
-    def draw(part: int) -> Floats:
-        return np.random.default_rng([seed, part]).standard_normal((ROWS_PER_PART, latent_dim), np.float32)
+    def draw(start: int, stop: int) -> Floats:
+        blocks = range(start // _ROWS_PER_DRAW, -(-stop // _ROWS_PER_DRAW))
+        drawn = []
+        for block in blocks:
+            rows = min(_ROWS_PER_DRAW, stop - block * _ROWS_PER_DRAW)
+            drawn.append(np.random.default_rng([seed, block]).standard_normal((rows, latent_dim), np.float32))
+        return np.concatenate(drawn)[start - blocks.start * _ROWS_PER_DRAW :]
 
-    def read(start: int, stop: int) -> Floats:
-        part, first = divmod(start, ROWS_PER_PART)
-        return draw(part)[first : first + stop - start]
+    def load(start: int, stop: int) -> Callable[[], Floats]:
+        return lambda: draw(start, stop)
 
-    return LatentSource(count, read, _digest(f"N(0, I) seed={seed} latent_dim={latent_dim}"))
+    words = f"N(0, I) seed={seed} latent_dim={latent_dim}"
+    return LatentSource(words, count, load, lambda: words)
 
 
 def manifold(side: int, latent_dim: int) -> LatentSource:
@@ -80,7 +112,8 @@ def manifold(side: int, latent_dim: int) -> LatentSource:
     z[:, 0] = np.tile(quantiles, len(z) // side)
     if latent_dim > 1:
         z[:, 1] = np.repeat(quantiles[::-1], side)
-    return LatentSource(len(z), lambda start, stop: z[start:stop], _digest(f"quantiles of N(0, I) side={side}"))
+    words = f"quantiles of N(0, I) side={side} latent_dim={latent_dim}"
+    return LatentSource(words, len(z), lambda start, stop: lambda: z[start:stop], lambda: words)
 
 
 def open_latents(path: Path, latent_dim: int) -> LatentSource:
@@ -102,34 +135,46 @@ def open_latents(path: Path, latent_dim: int) -> LatentSource:
 
 def _open_npy(path: Path, latent_dim: int) -> LatentSource:
     try:
-        array = np.lib.format.open_memmap(path, mode="r")
+        array = np.lib.format.open_memmap(path, mode="r")  # for its header; reading a file that shrinks would kill us
     except ValueError as error:
         raise FormatError(f"{path} is not an .npy array of numbers, or is damaged: {error}") from error
     if array.dtype != np.float32 or array.ndim != 2 or array.shape[1] != latent_dim:
         raise FormatError(f"{path} holds {array.dtype}{list(array.shape)}, expected float32[n, {latent_dim}]")
-    return LatentSource(len(array), lambda start, stop: _finite(array[start:stop], start, path), sha256(path), path)
+    if not array.flags.c_contiguous:
+        raise FormatError(f"{path} is in Fortran order; save numpy.ascontiguousarray(array)")
+    row_bytes = latent_dim * array.itemsize
+    offset = path.stat().st_size - array.nbytes
+
+    def load(start: int, stop: int) -> Callable[[], Floats]:
+        z = np.fromfile(path, np.float32, (stop - start) * latent_dim, offset=offset + start * row_bytes)
+        if z.size < (stop - start) * latent_dim:
+            raise DataError(f"{path} became shorter while it was read: it ends before row {stop:,}")
+        return lambda: z.reshape(-1, latent_dim)
+
+    return LatentSource(str(path), len(array), load, lambda: _state([path]), path)
 
 
 def _open_parquet(path: Path, latent_dim: int) -> LatentSource:
-    files = sorted(path.glob(PARTS)) if path.is_dir() else [path]
-    if not files:
-        raise DataError(f"{path} holds no {PARTS} file; expected the output of `vae encode` or `vae generate`")
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(f"{sha256(file)}  {file.name}\n".encode())
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.compute as pc  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    files = _parts(path) if path.is_dir() else [path]
     try:
         names = pq.read_schema(files[0]).names
         column = next((name for name in ("z_mean", "z") if name in names), None)
         groups = [_groups(file, column, latent_dim) for file in files]
     except (pa.ArrowException, OSError) as error:
-        raise FormatError(f"{path} is not Parquet, or is damaged: {' '.join(str(error).split())[:200]}") from error
+        raise FormatError(
+            f"{path} is neither .npy nor Parquet, or is damaged: {' '.join(str(error).split())[:200]}"
+        ) from error
     pieces = [
         (file, group, rows) for file, sizes in zip(files, groups, strict=True) for group, rows in enumerate(sizes)
     ]
     ends = np.cumsum([rows for _, _, rows in pieces], dtype=np.int64)
 
-    @lru_cache(maxsize=4)
-    def load(piece: int) -> Floats:
+    @lru_cache(maxsize=2)
+    def read_group(piece: int) -> Floats:
         file, group, rows = pieces[piece]
         try:
             values = pq.ParquetFile(file).read_row_group(group, [column]).column(0).combine_chunks()
@@ -140,20 +185,46 @@ def _open_parquet(path: Path, latent_dim: int) -> LatentSource:
         if not whole.all():
             raise FormatError(f"{path} does not hold {latent_dim} latents in row {start + int(np.argmin(whole)):,}")
         z: Floats = values.flatten().to_numpy(zero_copy_only=False)  # a null becomes NaN
-        return _finite(z.reshape(rows, latent_dim), start, path)
+        return z.reshape(rows, latent_dim)
 
-    def read(start: int, stop: int) -> Floats:
+    def load(start: int, stop: int) -> Callable[[], Floats]:
         first, last = np.searchsorted(ends, [start, stop - 1], side="right")
         starts = [int(ends[piece]) - pieces[piece][2] for piece in range(first, last + 1)]
-        return np.concatenate(
-            [load(piece)[max(start - begin, 0) : stop - begin] for piece, begin in enumerate(starts, first)]
+        z = np.concatenate(
+            [read_group(piece)[max(start - begin, 0) : stop - begin] for piece, begin in enumerate(starts, first)]
         )
+        return lambda: z
 
-    return LatentSource(int(ends[-1]) if len(ends) else 0, read, digest.hexdigest(), path)
+    count = int(ends[-1]) if len(ends) else 0
+    return LatentSource(str(path), count, load, lambda: _state(files), path, _check_manifest(path, count))
+
+
+def _parts(folder: Path) -> list[Path]:
+    files = sorted(folder.glob("*.parquet"))
+    if not files:
+        raise DataError(f"{folder} holds no .parquet file; expected the output of `vae encode` or `vae generate`")
+    return files
+
+
+def _check_manifest(path: Path, count: int) -> int:
+    """How many rows the job that wrote a folder set aside; a part may be missing, which only its manifest tells."""
+    try:
+        manifest = json.loads((path / "_manifest.json").read_bytes())
+        rows, quarantined = int(manifest["rows"]), int(manifest["quarantined"])
+    except OSError:
+        return 0
+    except (ValueError, TypeError, KeyError) as error:
+        raise FormatError(f"{path / '_manifest.json'} is damaged; run the job that wrote it again") from error
+    if rows != count:
+        raise FormatError(f"{path} holds {count:,} rows, its manifest lists {rows:,}; run the job that wrote it again")
+    return quarantined
 
 
 def _groups(file: Path, column: str | None, latent_dim: int) -> list[int]:
     """Rows of each row group of a file whose latents have the expected type."""
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
     with pq.ParquetFile(file) as parquet:
         schema = parquet.schema_arrow
         if column is None or column not in schema.names:
@@ -165,12 +236,6 @@ def _groups(file: Path, column: str | None, latent_dim: int) -> list[int]:
         return [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
 
 
-def _finite(z: Floats, start: int, path: Path) -> Floats:
-    good = np.isfinite(z).all(axis=1)
-    if not good.all():
-        raise FormatError(f"{path} holds a value that is not finite in row {start + int(np.argmin(good)):,}")
-    return np.ascontiguousarray(z)
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def _state(files: list[Path]) -> str:
+    facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()

@@ -4,11 +4,26 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
 from pipeline.inference import Decoder, Encoder
 from tests import onnx_models
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+def pixels_of(column: pa.ChunkedArray) -> NDArray[np.uint8]:
+    """uint8 `[n, 28, 28]` from the column `image` of a Parquet file."""
+    return np.frombuffer(b"".join(column.to_pylist()), np.uint8).reshape(-1, 28, 28)
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
 
 
 @pytest.fixture(scope="session")

@@ -2,27 +2,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.inference.grid import Pixels, beside_originals, save_png, tile, to_bytes
+from pipeline.inference.grid import Pixels, beside_originals, save_png, tile
 
 
 def flat(*levels: int) -> Pixels:
     """One image of each grey level."""
     return np.repeat(np.array(levels, np.uint8), 784).reshape(-1, 28, 28)
-
-
-def test_to_bytes_gives_back_every_byte() -> None:
-    levels = np.arange(256, dtype=np.uint8)
-    assert to_bytes(levels.astype(np.float32) / np.float32(255)).tolist() == levels.tolist()
-
-
-@given(st.floats(0, 1, width=32))
-def test_to_bytes_is_the_nearest_level(grey: float) -> None:
-    (level,) = to_bytes(np.array([grey], np.float32))
-    assert abs(int(level) - 255 * grey) <= 0.5 + 1e-4  # float32 has 24 bits
 
 
 def test_tile_fills_row_by_row_and_leaves_the_rest_black() -> None:

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,19 +11,25 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from pipeline.data.images import ImageSource
+from pipeline.data.images import open_images
+from pipeline.data.rows import BadRow
 from pipeline.errors import DataError, FormatError
 from pipeline.inference import Decoder, Encoder
 from pipeline.inference.encode import encode
+from pipeline.inference.engine import Options
 from pipeline.inference.generate import generate
 from pipeline.inference.latents import LatentSource, choose_latents, manifold, open_latents, prior
-from pipeline.inference.parquet import batches
+from pipeline.inference.target import open_target
 
 Z = np.random.default_rng(3).standard_normal((10, 2), np.float32)
 
 
-def read_all(source: LatentSource, size: int = 4096) -> NDArray[np.float32]:
-    return np.concatenate([source.read(*rows) for rows in batches(source.count, size)])
+def read_all(source: LatentSource, step: int = 4096) -> NDArray[np.float32]:
+    """Every row; none is bad."""
+    starts = range(0, source.count, step)
+    stretches = [source.read(start, min(start + step, source.count))() for start in starts]
+    assert not any(stretch.bad for stretch in stretches)
+    return np.concatenate([stretch.z for stretch in stretches])
 
 
 def write(path: Path, latents: pa.Array, column: str = "z", **options: int) -> Path:
@@ -47,24 +54,35 @@ def test_prior_is_the_standard_normal_distribution() -> None:
         assert np.abs((latent < 1).mean() - norm.cdf(1)) < 4 * 0.5 / np.sqrt(n)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(
-    counts=st.tuples(st.integers(1, 140_000), st.integers(1, 140_000)),
-    sizes=st.tuples(st.integers(500, 140_000), st.integers(500, 140_000)),
+    counts=st.tuples(st.integers(1, 20_000), st.integers(1, 20_000)),
+    steps=st.tuples(st.sampled_from([64, 1024, 4096]), st.sampled_from([64, 1024, 4096])),
     seed=st.integers(0, 2**64),
 )
 def test_a_prefix_of_a_longer_draw_is_the_shorter_draw(
-    counts: tuple[int, int], sizes: tuple[int, int], seed: int
+    counts: tuple[int, int], steps: tuple[int, int], seed: int
 ) -> None:
     short, long = (prior(count, seed, latent_dim=2) for count in sorted(counts))
-    assert read_all(short, sizes[0]).tobytes() == read_all(long, sizes[1])[: short.count].tobytes()
+    assert read_all(short, steps[0]).tobytes() == read_all(long, steps[1])[: short.count].tobytes()
 
 
-def test_seeds_and_parts_differ() -> None:
-    first, second = (prior(65_537, seed, latent_dim=2) for seed in (0, 1))
-    starts = [source.read(row, row + 1).tobytes() for source in (first, second) for row in (0, 65_536)]
+def test_each_4096_draws_come_from_a_generator_of_their_own() -> None:
+    block = np.random.default_rng([7, 2]).standard_normal((4096, 3), np.float32)
+    assert prior(99_999, 7, 3).read(8192, 12_288)().z.tobytes() == block.tobytes()
+
+
+def test_seeds_and_blocks_differ() -> None:
+    first, second = (prior(5000, seed, latent_dim=2) for seed in (0, 1))
+    starts = [source.read(row, row + 1)().z.tobytes() for source in (first, second) for row in (0, 4096)]
     assert len(set(starts)) == 4
-    assert first.sha256 != second.sha256
+    assert first.state() != second.state()
+
+
+def test_prior_gives_the_same_rows_in_whatever_stretches_they_are_drawn() -> None:
+    source = prior(10_000, 3, latent_dim=2)
+    whole = read_all(source)
+    assert np.array_equal(source.read(4000, 9000)().z, whole[4000:9000])
 
 
 @pytest.mark.parametrize("latent_dim", [2, 20])
@@ -93,12 +111,20 @@ def test_choose_latents_reads_the_first_of_a_file_or_spans_or_draws(tmp_path: Pa
     assert read_all(choose_latents(2, count=6, seed=8)).tolist() == read_all(prior(6, 8, 2)).tolist()
 
 
-@pytest.mark.parametrize("save", [np.asfortranarray, np.ascontiguousarray])
-def test_npy(save: Callable[[NDArray[np.float32]], NDArray[np.float32]], tmp_path: Path) -> None:
-    np.save(tmp_path / "z.npy", save(Z))
+def test_npy(tmp_path: Path) -> None:
+    np.save(tmp_path / "z.npy", Z)
     source = open_latents(tmp_path / "z.npy", 2)
     assert source.count == 10
-    assert source.read(3, 7).tobytes() == Z[3:7].tobytes()
+    assert source.read(3, 7)().z.tobytes() == Z[3:7].tobytes()
+
+
+def test_the_state_of_a_file_changes_with_it_and_not_with_its_place(tmp_path: Path) -> None:
+    np.save(tmp_path / "z.npy", Z)
+    source = open_latents(tmp_path / "z.npy", 2)
+    before = source.state()
+    assert open_latents(tmp_path / "z.npy", 2).state() == before
+    os.utime(tmp_path / "z.npy", ns=(1, 1))
+    assert source.state() != before
 
 
 @pytest.mark.parametrize("column", ["z", "z_mean"])
@@ -115,21 +141,37 @@ def test_any_piece_of_any_parts(rows: tuple[int, int], group: int, tmp_path_fact
     write(folder / "part-00000.parquet", lists(Z[:7].tolist()), row_group_size=group)
     write(folder / "part-00001.parquet", lists(Z[7:].tolist()), row_group_size=group)
     start, stop = min(rows), max(rows) + 1
-    assert open_latents(folder, 2).read(start, stop).tobytes() == Z[start:stop].tobytes()
+    assert open_latents(folder, 2).read(start, stop)().z.tobytes() == Z[start:stop].tobytes()
 
 
 def test_what_encode_and_generate_wrote(
     encoder: Encoder, decoder: Decoder, images: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    encode(encoder, ImageSource(tmp_path, 600, lambda start, stop: images[start:stop], ""), tmp_path / "encoded")
-    generate(decoder, prior(600, 0, 2), tmp_path / "generated.npy")  # the name of a folder means nothing
-    assert read_all(open_latents(tmp_path / "encoded", 2)).tobytes() == encoder(images[:600])[0].tobytes()
-    assert read_all(open_latents(tmp_path / "generated.npy", 2)).tobytes() == read_all(prior(600, 0, 2)).tobytes()
+    np.save(tmp_path / "images.npy", images[:600])
+    encode(encoder, open_images(tmp_path / "images.npy"), open_target(tmp_path / "encoded"), Options())
+    encode(encoder, open_images(tmp_path / "images.npy"), open_target(tmp_path / "encoded.npy"), Options())
+    generate(decoder, prior(600, 0, 2), open_target(tmp_path / "generated"), Options())
+    for name, expected in (
+        ("encoded", encoder(images[:600])[0]),
+        ("encoded.npy", encoder(images[:600])[0]),
+        ("generated", read_all(prior(600, 0, 2))),
+    ):
+        assert read_all(open_latents(tmp_path / name, 2)).tobytes() == expected.tobytes()
+
+
+def test_a_part_that_is_missing_is_noticed(decoder: Decoder, tmp_path: Path) -> None:
+    generate(decoder, prior(600, 0, 2), open_target(tmp_path / "out"), Options())
+    write(tmp_path / "out" / "part-00000.parquet", lists(Z.tolist()))
+    with pytest.raises(FormatError, match="out holds 10 rows, its manifest lists 600; run the job that wrote it again"):
+        open_latents(tmp_path / "out", 2)
+    (tmp_path / "out" / "_manifest.json").write_text("{")
+    with pytest.raises(FormatError, match=r"_manifest\.json is damaged; run the job that wrote it again"):
+        open_latents(tmp_path / "out", 2)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", ["z.npy", "z.parquet"])
-def test_a_value_that_is_not_finite_is_refused_by_its_row(bad: float, name: str, tmp_path: Path) -> None:
+def test_a_row_that_is_not_finite_is_left_out_and_named(bad: float, name: str, tmp_path: Path) -> None:
     z = Z.copy()
     z[7, 1] = bad
     path = tmp_path / name
@@ -137,11 +179,24 @@ def test_a_value_that_is_not_finite_is_refused_by_its_row(bad: float, name: str,
         np.save(path, z)
     else:
         write(path, lists(z.tolist()), row_group_size=4)
-    source = open_latents(path, 2)
-    assert source.read(0, 4).tobytes() == Z[:4].tobytes()
-    with pytest.raises(FormatError) as refusal:
-        read_all(source, 3)
-    assert str(refusal.value) == f"{path} holds a value that is not finite in row 7"
+    rows = open_latents(path, 2).read(5, 10)()
+    assert rows.z.tobytes() == Z[[5, 6, 8, 9]].tobytes()
+    assert rows.bad == (BadRow(7, f"{path} row 7", "a latent is not finite, expected numbers"),)
+
+
+def test_a_number_that_is_null_is_not_finite(tmp_path: Path) -> None:
+    rows = open_latents(write(tmp_path / "z.parquet", lists([[1, 2], [3, None]], 2)), 2).read(0, 2)()
+    assert rows.z.tolist() == [[1, 2]]
+    assert [bad.index for bad in rows.bad] == [1]
+
+
+def test_a_file_that_became_shorter_is_noticed(tmp_path: Path) -> None:
+    np.save(tmp_path / "z.npy", Z)
+    source = open_latents(tmp_path / "z.npy", 2)
+    os.truncate(tmp_path / "z.npy", (tmp_path / "z.npy").stat().st_size - 8)
+    assert source.read(0, 9)().z.tobytes() == Z[:9].tobytes()
+    with pytest.raises(DataError, match=r"z\.npy became shorter while it was read: it ends before row 10"):
+        source.read(5, 10)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +205,6 @@ def test_a_value_that_is_not_finite_is_refused_by_its_row(bad: float, name: str,
         ([[1, 2], None], 2, "does not hold 2 latents in row 1"),
         ([[1, 2], None], -1, "does not hold 2 latents in row 1"),
         ([[1, 2], [3], [4, 5, 6]], -1, "does not hold 2 latents in row 1"),  # six numbers, but not two in each row
-        ([[1, 2], [3, None]], 2, "holds a value that is not finite in row 1"),
     ],
 )
 def test_rows_without_their_latents_are_refused(
@@ -185,8 +239,8 @@ def save_bytes(content: bytes) -> Callable[[Path], object]:
         ("z.npy", save_npy([None]), FormatError, "is not an .npy array of numbers"),
         ("z.npy", save_bytes(b""), FormatError, "is not an .npy array of numbers"),
         ("z.npy", save_bytes(b"PK\x03\x04 an .npz file"), FormatError, "is not an .npy array of numbers"),
-        ("z.parquet", save_bytes(b""), FormatError, "is not Parquet, or is damaged"),
-        ("z.parquet", save_bytes(b"1.0,2.0\n" * 9), FormatError, "is not Parquet, or is damaged"),
+        ("z.parquet", save_bytes(b""), FormatError, "is neither .npy nor Parquet, or is damaged"),
+        ("z.parquet", save_bytes(b"1.0,2.0\n" * 9), FormatError, "is neither .npy nor Parquet, or is damaged"),
         ("z.parquet", lambda path: write(path, lists([], 2)), DataError, "holds no latents"),
         (
             "z.parquet",
@@ -206,7 +260,7 @@ def save_bytes(content: bytes) -> Callable[[Path], object]:
             FormatError,
             "holds the columns mu, expected z_mean or z",
         ),
-        ("folder", lambda path: path.mkdir(), DataError, r"holds no part-\*.parquet file"),
+        ("folder", lambda path: path.mkdir(), DataError, r"holds no .parquet file"),
     ],
 )
 def test_other_files_are_refused_in_one_line(

@@ -1,8 +1,6 @@
 import hashlib
-import os
-import threading
-import time
-from collections.abc import Callable, Generator, Iterator
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +11,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from pipeline.errors import FormatError, ModelError
+from pipeline.errors import BundleError, FormatError, ModelError
+from pipeline.files import sha256
 from pipeline.inference import Decoder, Encoder
-from pipeline.inference.session import cores, map_ordered
+from pipeline.inference.session import to_bytes
 from tests import onnx_models
+
+ROWS = 5001  # more than one thread takes at a time, and no multiple of anything
 
 
 def assert_close(found: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
@@ -63,19 +64,29 @@ def test_a_model_opens_as_its_file_or_its_folder(tmp_path: Path) -> None:
 def test_results_are_equal_to_the_byte_for_every_batch_size_and_number_of_workers(
     batch_size: int, workers: int, encoder: Encoder, decoder: Decoder, images: NDArray[np.uint8]
 ) -> None:
-    z = draw(2)
-    starts = range(0, 4096, batch_size)
-    encoded = map_ordered(lambda start: encoder(images[start : start + batch_size]), starts, workers)
-    decoded = map_ordered(lambda start: decoder(z[start : start + batch_size]), starts, workers)
-    for pieces, whole in zip(zip(*encoded, strict=True), encoder(images), strict=True):
-        assert np.concatenate(pieces).tobytes() == whole.tobytes()
-    assert np.concatenate(list(decoded)).tobytes() == decoder(z).tobytes()
+    images, z = np.resize(images, (ROWS, 28, 28)), draw(2, ROWS)
+    pieces = [slice(start, start + 300) for start in range(0, ROWS, 300)]
+    how = {"batch_size": batch_size, "workers": workers}
+    for whole, expected in zip(
+        Encoder(encoder.path, **how)(images),
+        zip(*(encoder(images[piece]) for piece in pieces), strict=True),
+        strict=True,
+    ):
+        assert whole.tobytes() == np.concatenate(expected).tobytes()
+    grey = np.concatenate([decoder(z[piece]) for piece in pieces])
+    assert Decoder(decoder.path, **how)(z).tobytes() == grey.tobytes()
+    assert Decoder(decoder.path, **how).pixels(z).tobytes() == to_bytes(grey).tobytes()
+
+
+def test_a_view_that_is_not_contiguous_is_taken_as_it_reads(encoder: Encoder, images: NDArray[np.uint8]) -> None:
+    view = images[:40:2, :, ::-1]
+    assert encoder(view)[0].tobytes() == encoder(np.ascontiguousarray(view))[0].tobytes()
 
 
 def test_no_rows_give_no_rows(encoder: Encoder, decoder: Decoder) -> None:
     z_mean, z_log_var = encoder(np.zeros((0, 28, 28), np.uint8))
     assert z_mean.shape == z_log_var.shape == (0, 2)
-    assert decoder(z_mean).shape == (0, 28, 28)
+    assert decoder(z_mean).shape == decoder.pixels(z_mean).shape == (0, 28, 28)
 
 
 @pytest.mark.parametrize(
@@ -181,14 +192,6 @@ def test_latents_that_are_not_finite_are_the_models_fault(tmp_path: Path, images
         encoder(images[:3])
 
 
-def test_a_decoder_without_its_sigmoid_is_refused(tmp_path: Path) -> None:
-    model = onnx_models.decoder()
-    model.graph.node[3].op_type = "Identity"
-    decoder = Decoder(onnx_models.save(model, tmp_path))
-    with pytest.raises(ModelError, match=r"gives pixels from -\d.* to \d.*, expected 0 to 1"):
-        decoder(draw(2))
-
-
 def test_a_model_that_fails_on_some_batches_says_so_in_one_line(tmp_path: Path, images: NDArray[np.uint8]) -> None:
     """A bias that is looked up by the number of images, in a table of four."""
     model = onnx_models.encoder()
@@ -209,73 +212,121 @@ def test_a_model_that_fails_on_some_batches_says_so_in_one_line(tmp_path: Path, 
     assert "\n" not in str(failure.value)
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to processors")
-def test_cores_are_those_that_the_process_may_use() -> None:
-    before = os.sched_getaffinity(0)
-    try:
-        os.sched_setaffinity(0, {min(before)})
-        assert cores() == 1
-    finally:
-        os.sched_setaffinity(0, before)
+def constant_decoder(folder: Path, *pixels: float) -> Decoder:
+    """One whose images begin with these pixels, to the bit, whatever the latents."""
+    model = onnx_models.decoder(1)
+    model.graph.node[3].op_type = "Identity"  # was the sigmoid
+    onnx_models.set_constant(model, "logits_w", np.zeros((onnx_models.UNITS, 784), np.float32))
+    bias = np.full(784, 0.5, np.float32)
+    bias[: len(pixels)] = pixels
+    return Decoder(onnx_models.save(onnx_models.set_constant(model, "logits_b", bias), folder))
 
 
-@settings(deadline=None)
-@given(st.lists(st.integers(0, 3)), st.integers(1, 4))
-def test_map_ordered_keeps_the_order(delays: list[int], workers: int) -> None:
-    def wait(item: tuple[int, int]) -> int:
-        number, delay = item
-        time.sleep(delay / 10_000)
-        return number
-
-    assert list(map_ordered(wait, enumerate(delays), workers)) == list(range(len(delays)))
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_map_ordered_works_side_by_side(workers: int) -> None:
-    meeting = threading.Barrier(workers, timeout=10)  # opens only when so many calls run at once
-    assert len(list(map_ordered(lambda _: meeting.wait(), range(2 * workers), workers))) == 2 * workers
+@settings(deadline=None, max_examples=25)
+@given(levels=st.lists(st.floats(-0.49, 255.49).filter(lambda level: abs(level % 1 - 0.5) > 1e-3), min_size=1))
+def test_pixels_slightly_out_of_range_are_rounded_into_it(
+    levels: list[float], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    levels = levels[:784]
+    decoder = constant_decoder(tmp_path_factory.mktemp("decoder"), *(level / 255 for level in levels))
+    assert decoder.pixels(draw(1, 1)).reshape(-1)[: len(levels)].tolist() == [round(level) for level in levels]
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-def test_map_ordered_reads_only_a_few_items_ahead(workers: int) -> None:
-    taken = 0
-
-    def endless() -> Iterator[int]:
-        nonlocal taken
-        while True:
-            taken += 1
-            yield taken
-
-    for given_out, result in enumerate(map_ordered(lambda item: item, endless(), workers), 1):
-        assert result == given_out
-        assert taken - given_out <= 2 * workers
-        if given_out == 100:
-            break
+@pytest.mark.parametrize("pixel", [0.0, -0.0, 1.0, 1e-45, -1e-45, 255.49 / 255, -0.49 / 255])
+def test_pixels_at_the_edges_of_the_range_are_taken(pixel: float, tmp_path: Path) -> None:
+    found = constant_decoder(tmp_path, pixel).pixels(draw(1, 1))
+    assert found[0, 0, 0] == (255 if pixel > 0.5 else 0)
 
 
-def test_an_exception_in_the_middle_comes_out_and_stops_the_rest() -> None:
-    called: list[int] = []
-    results: list[float] = []
-
-    def invert(item: int) -> float:
-        called.append(item)
-        return 1 / (item - 5)
-
-    with pytest.raises(ZeroDivisionError):
-        results.extend(map_ordered(invert, range(1000), 2))
-    assert results == [1 / (item - 5) for item in range(5)]
-    assert max(called) <= 5 + 2 * 2
+@pytest.mark.parametrize("pixel", [np.nan, -np.nan, np.inf, -np.inf, 1.1, -0.1, 255.51 / 255, -0.51 / 255])
+def test_pixels_out_of_range_are_the_models_fault(pixel: float, tmp_path: Path) -> None:
+    decoder = constant_decoder(tmp_path, 1, 0, pixel)
+    for decode in (decoder, decoder.pixels):
+        with pytest.raises(ModelError, match=r"model\.onnx gives pixels from \S+ to \S+, expected 0 to 1"):
+            decode(draw(1, 3))
 
 
-def test_who_stops_reading_early_does_not_wait_for_what_has_not_begun() -> None:
-    called: list[int] = []
+def test_to_bytes_gives_back_every_byte() -> None:
+    levels = np.arange(256, dtype=np.uint8)
+    assert to_bytes(levels.astype(np.float32) / np.float32(255)).tolist() == levels.tolist()
 
-    def work(item: int) -> None:
-        called.append(item)
-        time.sleep(0.2 * item)
 
-    results = map_ordered(work, range(1000), 1)
-    next(results)
-    assert isinstance(results, Generator)
-    results.close()
-    assert set(called) <= {0, 1}  # 1 may have begun; 2 had been taken, too
+@given(st.floats(0, 1, width=32))
+def test_to_bytes_is_the_nearest_level(grey: float) -> None:
+    (level,) = to_bytes(np.array([grey], np.float32))
+    assert abs(int(level) - 255 * grey) <= 0.5 + 1e-4  # float32 has 24 bits
+
+
+def test_to_bytes_into_an_array_is_the_same() -> None:
+    grey = np.random.default_rng(0).random((3, 28, 28), np.float32)
+    expected, out = to_bytes(grey), np.empty((3, 28, 28), np.uint8)
+    assert to_bytes(grey, out=out) is out
+    assert out.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    ("precision", "file"),
+    [("float32", "model.onnx"), ("int8", "model_quantized.onnx"), ("fp16", "model_fp16.onnx")],
+)
+def test_precision_picks_the_variant_of_the_bundle(
+    precision: str, file: str, good: Path, images: NDArray[np.uint8]
+) -> None:
+    encoder = Encoder(good / "encoder", precision=precision, provider="cpu")
+    assert encoder.about() == {
+        "sha256": sha256(good / "encoder" / file),
+        "latent_dim": 2,
+        "precision": precision,
+        "provider": "cpu",
+    }
+    by_file = Encoder(good / "encoder" / file)
+    assert encoder(images[:50])[0].tobytes() == by_file(images[:50])[0].tobytes()
+
+
+def test_the_bundle_of_both_halves_serves_each(good: Path) -> None:
+    assert Encoder(good, precision="int8").path == good / "encoder" / "model_quantized.onnx"
+    assert Decoder(good, precision="fp16").path == good / "decoder" / "model_fp16.onnx"
+
+
+def test_a_variant_that_the_bundle_lacks_is_refused_with_those_it_has(bundle: Path) -> None:
+    models = json.loads((bundle / "decoder" / "manifest.json").read_text())["models"]
+    del models["decoder"]["variants"]["int8"]
+    onnx_models.write_manifest(bundle / "decoder", ["decoder"], models=models)
+    with pytest.raises(BundleError, match=r"decoder holds the variants float32, fp16, not int8; choose one of them"):
+        Decoder(bundle / "decoder", precision="int8")
+
+
+def test_a_bundle_of_the_other_half_is_refused(good: Path) -> None:
+    with pytest.raises(BundleError, match=r"encoder holds the encoder, expected the decoder"):
+        Decoder(good / "encoder")
+
+
+@pytest.mark.parametrize("name", ["", "model.onnx"])
+def test_a_model_without_a_manifest_has_no_variants(name: str, tmp_path: Path) -> None:
+    onnx_models.save(onnx_models.decoder(), tmp_path)
+    with pytest.raises(ModelError, match=r"holds no manifest\.json that names its int8 variant; give a bundle"):
+        Decoder(tmp_path / name, precision="int8")
+
+
+def test_an_unknown_provider_is_refused_with_those_there_are(encoder: Encoder) -> None:
+    with pytest.raises(ModelError, match=r"has no provider 'abacus' here, it has .*cpu.*; choose one of them or inst"):
+        Encoder(encoder.path, provider="abacus")
+
+
+@pytest.mark.parametrize(("value", "operations"), [("1212416", 1_212_416), ("many", None), ("", None)])
+def test_operations_per_image_are_those_that_the_file_states(
+    value: str, operations: int | None, tmp_path: Path
+) -> None:
+    model = onnx_models.decoder()
+    model.metadata_props.add(key="operations_per_image", value=value)
+    assert Decoder(onnx_models.save(model, tmp_path)).operations == operations
+
+
+def test_operations_of_a_file_that_states_none_are_unknown(encoder: Encoder) -> None:
+    assert encoder.operations is None
+
+
+def test_a_model_of_the_other_role_is_refused_whatever_its_shapes(tmp_path: Path) -> None:
+    model = onnx_models.encoder()
+    model.metadata_props.add(key="role", value="decoder")
+    with pytest.raises(ModelError, match=r"is no encoder: its metadata name the role 'decoder'"):
+        Encoder(onnx_models.save(model, tmp_path))

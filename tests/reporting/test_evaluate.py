@@ -124,7 +124,7 @@ def test_no_batch_job_loads_a_training_framework(exports: Path, prepared: Path, 
         [sys.executable, "-c", LOADED, *commands], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     *printed, loaded = result.stdout.splitlines()
-    assert len(printed) == 3
+    assert len(printed) == 5  # two for each batch job
     assert loaded == "[]"
 
 

@@ -24,10 +24,8 @@ import pytest
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx.version_converter import convert_version
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-from onnxruntime.transformers.float16 import convert_float_to_float16
-from onnxruntime.transformers.onnx_model import OnnxModel
 
+from pipeline.exporting.variants import write_fp16, write_int8
 from tests import onnx_models
 from tests.runtimes import run_vectors
 
@@ -72,26 +70,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def write_variants(folder: Path, tensors: NDArray[Any]) -> None:
     source = folder / FILES["float32"]
-    name = onnx.load(source).graph.input[0].name
-
-    class Calibration(CalibrationDataReader):
-        batches = iter([{name: tensors}])
-
-        def get_next(self) -> dict[str, NDArray[Any]] | None:
-            return next(self.batches, None)
-
-    quantize_static(
-        source,
-        folder / FILES["int8"],
-        Calibration(),
-        quant_format=QuantFormat.QDQ,
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-    )
-    half = OnnxModel(convert_float_to_float16(onnx.load(source), keep_io_types=True))
-    half.topological_sort()  # the conversion appends its casts of the inputs
-    half.save_model_to_file(folder / FILES["fp16"])
+    write_int8(source, folder / FILES["int8"], onnx.load(source).graph.input[0].name, tensors)
+    write_fp16(source, folder / FILES["fp16"])
 
 
 def write_vectors(folder: Path, tensor: NDArray[Any]) -> None:

@@ -1,0 +1,124 @@
+"""What a pile of images is to those who read it: a stream of rows in a fixed order."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+Labels = NDArray[np.int16]
+MAX_ROWS = 4096  # of one call of `ImageSource.read`
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row of a source that is no image."""
+
+    index: int
+    """The row in the source."""
+    name: str
+    """Which one, for a human: `pile/0007.png`, `pile.tar: 0007.png`, `pile.parquet row 7`."""
+    reason: str
+    """What was found and what was expected, on one line."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A stretch of a source: the rows from `start` up to `stop`."""
+
+    start: int
+    stop: int
+    images: Pixels
+    """uint8 `[m, 28, 28]`, C-contiguous: the good ones, so `m == stop - start - len(bad)`."""
+    labels: Labels | None
+    """int16 `[m]`, -1 where a row has none; None if the source has none at all."""
+    bad: tuple[BadRow, ...] = ()
+    """In order."""
+
+
+class ImageSource(ABC):
+    """A pile of images, read by one thread from front to back; a context manager that closes its files."""
+
+    name: str
+    """As the user typed it."""
+    count: int | None
+    """The number of rows; None where only reading to the end tells (tar)."""
+    labelled: bool
+    """Whether rows can have labels."""
+
+    @abstractmethod
+    def state(self) -> str:
+        """Hexadecimal digest that changes when the source does.
+
+        Made afresh at each call from the names, sizes and times of change of its files; contents are not read.
+        """
+
+    @abstractmethod
+    def read(self, start: int, stop: int) -> Callable[[], Rows]:
+        """Read the rows from `start` up to `stop`; the callable that comes back decodes them, on any thread.
+
+        Ranges grow and don't overlap: rows may be jumped over and are never gone back to. Where `count` is None, the
+        rows may end before `stop`, at the end of the source; it is reached for certain when none come.
+
+        Raises:
+            DataError: a file is gone, unreadable, damaged or shorter than it was (here or in the callable).
+        """
+
+    @property
+    def end(self) -> int | None:
+        """The number of rows if it is known by now: `count`, or what reading to the end has told."""
+        return self.count
+
+    def close(self) -> None:  # noqa: B027
+        """Close the files."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Stands where a picture should be and says why there is none."""
+
+    reason: str
+
+
+def gather(
+    start: int, names: Sequence[str], images: Sequence[Pixels | Refused], labels: Sequence[int | Refused] | None
+) -> Rows:
+    """Rows from one image, or one reason against it, per row; so with the labels."""
+    given = labels if labels is not None else [-1] * len(images)
+    kept, numbers, bad = [], [], []
+    for index, (name, image, label) in enumerate(zip(names, images, given, strict=True), start):
+        if isinstance(image, Refused):
+            bad.append(BadRow(index, name, image.reason))
+        elif isinstance(label, Refused):
+            bad.append(BadRow(index, name, label.reason))
+        else:
+            kept.append(image)
+            numbers.append(label)
+    pixels = np.stack(kept) if kept else np.empty((0, 28, 28), np.uint8)
+    return Rows(start, start + len(images), pixels, None if labels is None else np.array(numbers, np.int16), tuple(bad))
+
+
+def join(parts: Sequence[Rows]) -> Rows:
+    """One stretch from at least one, each of which begins where the one before it ends."""
+    if len(parts) == 1:
+        return parts[0]
+    labels = [part.labels for part in parts if part.labels is not None]
+    return Rows(
+        parts[0].start,
+        parts[-1].stop,
+        np.concatenate([part.images for part in parts]),
+        np.concatenate(labels) if labels else None,
+        tuple(bad for part in parts for bad in part.bad),
+    )

@@ -1,0 +1,1 @@
+"""The kinds of piles of images that `pipeline.data.images` opens."""
