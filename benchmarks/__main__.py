@@ -2,8 +2,9 @@
 
     make bench
 
-Everything is a ratio of things measured in this one run. The peers are given the images in memory and need not write
-anything; the jobs are whole processes, from start to exit. PyTorch takes part where it is installed.
+Everything is a ratio of things measured in this one run. The jobs are whole processes, from start to exit; so is the
+plain script that does the same work with ONNX Runtime. The other peers are given the images in memory and need not
+write anything. PyTorch takes part where it is installed.
 """
 
 import statistics
@@ -59,6 +60,23 @@ def peers(images: Pixels) -> list[Contender]:
     return found
 
 
+SCRIPT = """
+import sys, numpy, onnxruntime
+session = onnxruntime.InferenceSession(sys.argv[1])
+images = numpy.load(sys.argv[2], mmap_mode="r")
+results = [session.run(None, {"image": images[start : start + 512]}) for start in range(0, len(images), 512)]
+numpy.savez(sys.argv[3], *(numpy.concatenate(columns) for columns in zip(*results)))
+"""
+
+
+def plain_script(pile: Path) -> Contender:
+    """What one would write in five lines: no checks, no resume, all results in memory."""
+    model = EXPORTS / "encoder" / "model.onnx"
+    command = [sys.executable, "-c", SCRIPT, str(model), str(pile), str(pile.parent / "plain.npz")]
+    operations = Encoder(model).operations or 0
+    return Contender("plain script, whole process", lambda: subprocess.run(command, check=True), IMAGES, operations)
+
+
 def torch_peer(images: Pixels) -> Callable[[], None]:
     """The exported weights as PyTorch layers."""
     import torch  # noqa: PLC0415
@@ -81,7 +99,7 @@ def torch_peer(images: Pixels) -> Callable[[], None]:
 
 
 def compare(report: Report) -> str:
-    """The jobs as multiples of each other and of the fastest peer."""
+    """The jobs as multiples of each other and of the peers."""
     rate = {figure.name: figure.images_per_second for figure in report.figures}
     ours = ("encoder, session", "decoder, session", "vae encode", "vae generate")
     others = {name: value for name, value in rate.items() if not name.startswith(("vae", *ours))}
@@ -120,7 +138,9 @@ def cold(images: str) -> None:
         work = {
             "vae --help": lambda: run_vae("--help"),
             "vae encode, 10,000 digits": lambda: run_vae("encode", images, "-o", f"{folder}/latents"),
-            "import tensorflow": lambda: subprocess.run([sys.executable, "-c", "import tensorflow"], check=True),
+            "import tensorflow": lambda: subprocess.run(
+                [sys.executable, "-c", "import tensorflow"], check=True, capture_output=True
+            ),
         }
         times: dict[str, list[float]] = {name: [] for name in work}
         for _ in range(ROUNDS):
@@ -139,7 +159,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         pile = write_pile(Path(folder) / "images.npy", IMAGES)
         few = np.load(pile, mmap_mode="r")[:PEER_IMAGES].copy()
-        contenders = product_contenders(EXPORTS, pile, IMAGES) + peers(few)
+        contenders = [*product_contenders(EXPORTS, pile, IMAGES), plain_script(pile), *peers(few)]
         report = measure(contenders, ROUNDS, lambda line: print(line, file=sys.stderr))
     print(report)
     print(compare(report))

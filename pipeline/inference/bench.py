@@ -22,7 +22,7 @@ from pipeline.inference.parallel import cores
 from pipeline.inference.session import Decoder, Encoder
 from pipeline.interface import IMAGE_SHAPE
 
-_YARDSTICK_SECONDS = 0.4
+_YARDSTICK_SECONDS = 1.0
 _MOST_ROUNDS = 15
 _WIDEST = 0.15
 """Of the distance between the quartiles, as a share of the median."""

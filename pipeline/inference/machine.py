@@ -2,6 +2,7 @@
 
 import contextlib
 import resource
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ _FLOAT32 = 1
 def matrix_rate(workers: int, seconds: float) -> float:
     """Floating-point operations per second of float32 matrix products, `workers` threads, in ONNX Runtime.
 
-    Products of 256 x 784 times 784 x 512 for about `seconds`; the fastest of five rounds.
+    Products of 256 x 784 times 784 x 512 for about `seconds`; the median of five rounds.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
@@ -41,7 +42,7 @@ def matrix_rate(workers: int, seconds: float) -> float:
         return _OPERATIONS * sum(map_ordered(until, [end] * workers, workers))
 
     session.run(None, left)
-    return _fastest(side_by_side, seconds)
+    return _sustained(side_by_side, seconds)
 
 
 def numpy_matrix_rate(seconds: float) -> float:
@@ -57,17 +58,20 @@ def numpy_matrix_rate(seconds: float) -> float:
         return operations
 
     repeat(0.01)
-    return _fastest(repeat, seconds)
+    return _sustained(repeat, seconds)
 
 
-def _fastest(work: Callable[[float], float], seconds: float) -> float:
-    """The best rate of five rounds of `work`, which is told how long to last and returns its operations."""
+def _sustained(work: Callable[[float], float], seconds: float) -> float:
+    """The median rate of five rounds of `work`, which is told how long to last and returns its operations.
+
+    Not the best: for moments, a machine may be faster than it can be for long.
+    """
 
     def rate(length: float) -> float:
         start = time.perf_counter()
         return work(length) / (time.perf_counter() - start)
 
-    return max(rate(seconds / 5) for _ in range(5))
+    return statistics.median(rate(seconds / 5) for _ in range(5))
 
 
 def product_model(weight: np.ndarray[tuple[int, int], np.dtype[np.float32]]) -> bytes:
