@@ -32,4 +32,4 @@ def beside_originals(originals: Pixels, images: Pixels, columns: int) -> Pixels:
 
 def save_png(sheet: Pixels, path: Path, scale: int = 2) -> None:
     """Write a sheet, each pixel `scale` times as large."""
-    Image.fromarray(sheet.repeat(scale, axis=0).repeat(scale, axis=1)).save(path, format="PNG", optimize=True)
+    Image.fromarray(sheet.repeat(scale, axis=0).repeat(scale, axis=1)).save(path, format="PNG")
