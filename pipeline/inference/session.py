@@ -28,8 +28,6 @@ from pipeline.interface import (
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
-# Measured: with more rows what a layer gives leaves the cache, with fewer the matrix units wait.
-_ENCODER_BATCH, _DECODER_BATCH = 256, 128
 ROWS_PER_CALL = 4096  # of one thread; a larger array is shared among the cores
 AUTO = "auto"
 
@@ -39,27 +37,49 @@ _HIGHEST = np.float32(1 + _HALF_A_LEVEL).view(np.uint32)
 
 
 class _Half:
-    """A model file whose interface has been checked."""
+    """A model file whose interface has been checked.
+
+    Attributes:
+        latent_dim: how many latents.
+        sha256: of the model file's bytes.
+        operations: floating-point operations per image, if the file says so.
+    """
+
+    _interface: Interface
+    _batch_size: int  # measured: with more rows what a layer gives leaves the cache, with fewer the matrix units wait
 
     def __init__(
         self,
-        interface: Interface,
         path: Path | str,
-        precision: str,
-        provider: str,
-        workers: int | None,
-        batch_size: int,
+        *,
+        precision: str = FLOAT32,
+        provider: str = AUTO,
+        workers: int | None = None,
+        batch_size: int | None = None,
     ) -> None:
+        """Open a model.
+
+        Args:
+            path: a model file, a bundle, whose files are all checked, or a folder with `model.onnx`.
+            precision: `float32`, or another variant that the bundle holds: `int8`, `fp16`.
+            provider: of ONNX Runtime: `cpu`, `cuda`, ...; `auto` takes the first that is there.
+            workers: threads for arrays of more than 4,096 rows; by default one per core.
+            batch_size: rows per call of ONNX Runtime. Changes speed, not results.
+
+        Raises:
+            ModelError: the file is missing, not ONNX, or has another interface; the provider is not there.
+            BundleError: a file of the folder is missing or is not the one that its manifest lists.
+        """
         if precision not in VARIANT_FILES:
             raise ModelError(f"there is no precision {precision!r}; choose one of {', '.join(VARIANT_FILES)}")
         for name, value in (("workers", workers), ("batch_size", batch_size)):
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}, expected at least 1")
+        interface = self._interface
         self.path = _find(Path(path), interface, precision)
         self.precision = precision
         self.workers = workers or cores()
-        self.batch_size = batch_size
-        self._interface = interface
+        self.batch_size = batch_size or self._batch_size
         self._session, self.sha256 = open_model(self.path, provider)
         self.provider = _short(self._session.get_providers()[0])
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
@@ -75,8 +95,7 @@ class _Half:
             )
         self.latent_dim = latent_dim
         operations = about.get(OPERATIONS, "")
-        self.operations: int | None = int(operations) if operations.isdecimal() else None
-        """Floating-point operations per image, if the file says so."""
+        self.operations = int(operations) if operations.isdecimal() else None
 
     def about(self) -> dict[str, str | int]:
         """What decides on the results, for manifests."""
@@ -116,36 +135,9 @@ class _Half:
 
 
 class Encoder(_Half):
-    """Images to the means and log variances of their latents.
+    """Images to the means and log variances of their latents."""
 
-    Attributes:
-        latent_dim: how many latents.
-        sha256: of the model file's bytes.
-    """
-
-    def __init__(
-        self,
-        path: Path | str,
-        *,
-        precision: str = FLOAT32,
-        provider: str = AUTO,
-        workers: int | None = None,
-        batch_size: int = _ENCODER_BATCH,
-    ) -> None:
-        """Open a model.
-
-        Args:
-            path: a model file, a bundle, whose files are all checked, or a folder with `model.onnx`.
-            precision: `float32`, or another variant that the bundle holds: `int8`, `fp16`.
-            provider: of ONNX Runtime: `cpu`, `cuda`, ...; `auto` takes the first that is there.
-            workers: threads for arrays of more than 4,096 rows; by default one per core.
-            batch_size: rows per call of ONNX Runtime. Changes speed, not results.
-
-        Raises:
-            ModelError: the file is missing, not ONNX, or has another interface; the provider is not there.
-            BundleError: a file of the folder is missing or is not the one that its manifest lists.
-        """
-        super().__init__(ENCODER, path, precision, provider, workers, batch_size)
+    _interface, _batch_size = ENCODER, 256
 
     def __call__(self, images: Pixels) -> tuple[Floats, Floats]:
         """Encode uint8 `[n, 28, 28]` to `z_mean` and `z_log_var`, float32 `[n, latent_dim]` each.
@@ -168,24 +160,9 @@ class Encoder(_Half):
 
 
 class Decoder(_Half):
-    """Latents to images.
+    """Latents to images."""
 
-    Attributes:
-        latent_dim: how many latents.
-        sha256: of the model file's bytes.
-    """
-
-    def __init__(
-        self,
-        path: Path | str,
-        *,
-        precision: str = FLOAT32,
-        provider: str = AUTO,
-        workers: int | None = None,
-        batch_size: int = _DECODER_BATCH,
-    ) -> None:
-        """Open a model; arguments and errors are those of `Encoder`."""
-        super().__init__(DECODER, path, precision, provider, workers, batch_size)
+    _interface, _batch_size = DECODER, 128
 
     def __call__(self, z: Floats) -> Floats:
         """Decode float32 `[n, latent_dim]` to images, float32 `[n, 28, 28]` in [0, 1].

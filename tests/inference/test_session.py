@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from pipeline.data.rows import MAX_ROWS
 from pipeline.errors import BundleError, FormatError, ModelError
 from pipeline.files import sha256
 from pipeline.inference import Decoder, Encoder
-from pipeline.inference.session import to_bytes
+from pipeline.inference.session import ROWS_PER_CALL, to_bytes
 from tests import onnx_models
 
 ROWS = 5001  # more than one thread takes at a time, and no multiple of anything
@@ -330,3 +331,8 @@ def test_a_model_of_the_other_role_is_refused_whatever_its_shapes(tmp_path: Path
     model.metadata_props.add(key="role", value="decoder")
     with pytest.raises(ModelError, match=r"is no encoder: its metadata name the role 'decoder'"):
         Encoder(onnx_models.save(model, tmp_path))
+
+
+def test_what_a_job_reads_at_once_is_computed_on_one_thread() -> None:
+    """Else each of a job's threads would start threads of its own."""
+    assert MAX_ROWS <= ROWS_PER_CALL
