@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.data.rows import BadRow
 from pipeline.errors import DataError, FormatError
+from pipeline.inference.target import MANIFEST
 
 Floats = NDArray[np.float32]
 
@@ -151,7 +152,8 @@ def _open_npy(path: Path, latent_dim: int) -> LatentSource:
             raise DataError(f"{path} became shorter while it was read: it ends before row {stop:,}")
         return lambda: z.reshape(-1, latent_dim)
 
-    return LatentSource(str(path), len(array), load, lambda: _state([path]), path)
+    set_aside = _check_manifest(path, Path(f"{path}.{MANIFEST}"), len(array))
+    return LatentSource(str(path), len(array), load, lambda: _state([path]), path, set_aside)
 
 
 def _open_parquet(path: Path, latent_dim: int) -> LatentSource:
@@ -196,7 +198,8 @@ def _open_parquet(path: Path, latent_dim: int) -> LatentSource:
         return lambda: z
 
     count = int(ends[-1]) if len(ends) else 0
-    return LatentSource(str(path), count, load, lambda: _state(files), path, _check_manifest(path, count))
+    set_aside = _check_manifest(path, path / f"_{MANIFEST}", count)
+    return LatentSource(str(path), count, load, lambda: _state(files), path, set_aside)
 
 
 def _parts(folder: Path) -> list[Path]:
@@ -206,15 +209,15 @@ def _parts(folder: Path) -> list[Path]:
     return files
 
 
-def _check_manifest(path: Path, count: int) -> int:
-    """How many rows the job that wrote a folder set aside; a part may be missing, which only its manifest tells."""
+def _check_manifest(path: Path, about: Path, count: int) -> int:
+    """How many rows the job that wrote the latents set aside; a part may be missing, which only its manifest tells."""
     try:
-        manifest = json.loads((path / "_manifest.json").read_bytes())
+        manifest = json.loads(about.read_bytes())
         rows, quarantined = int(manifest["rows"]), int(manifest["quarantined"])
     except OSError:
         return 0
     except (ValueError, TypeError, KeyError) as error:
-        raise FormatError(f"{path / '_manifest.json'} is damaged; run the job that wrote it again") from error
+        raise FormatError(f"{about} is damaged; run the job that wrote it again") from error
     if rows != count:
         raise FormatError(f"{path} holds {count:,} rows, its manifest lists {rows:,}; run the job that wrote it again")
     return quarantined

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pipeline.data.sources.places import one_line, reported
 from pipeline.errors import DataError, OutputError
 from pipeline.files import atomic_file, explained, refuse_foreign, write_json
 from pipeline.inference import parts as files
@@ -188,7 +189,7 @@ class RemoteTarget(Target):
         """Connect to the store.
 
         Raises:
-            DataError: no driver.
+            DataError: no driver, or it can't reach the store.
             OutputError: no name in the store.
         """
         import fsspec  # noqa: PLC0415
@@ -201,6 +202,8 @@ class RemoteTarget(Target):
             self._store, self._root = fsspec.url_to_fs(path.rstrip("/"))
         except (ImportError, ValueError) as error:
             raise DataError(f"{path} can't be reached: {error}; install the driver for {protocol}://") from error
+        except Exception as error:  # every driver raises its own
+            raise DataError(f"{path} can't be reached: {one_line(error)}; check address, rights and network") from error
         self.identity = path
         # Of the same name in two stores, neither may take the other's for its own.
         digest = hashlib.sha256(path.encode()).hexdigest()[:8]
@@ -208,7 +211,9 @@ class RemoteTarget(Target):
 
     def refuse_others(self, job: str, *, picture: bool, resuming: bool) -> None:  # noqa: D102
         for place in [self.path, self.picture()] if picture else [self.path]:
-            if not resuming and self._store.exists(place) and self._store.find(place):
+            with reported(place):  # a store may want rights or a network
+                there = not resuming and self._store.exists(place) and self._store.find(place)
+            if there:
                 raise OutputError(f"{place} is there; delete it, or choose another output for `vae {job}`")
 
     def refuse_source(self, source: str | Path) -> None:  # noqa: D102
@@ -227,7 +232,8 @@ class RemoteTarget(Target):
     def intact(self, part: Part) -> bool:  # noqa: D102
         if self.single:
             return super().intact(part)
-        there = self._store.find(f"{self._root}/{part.file}", detail=True)
+        with reported(f"{self.path}/{part.file}"):
+            there = self._store.find(f"{self._root}/{part.file}", detail=True)
         return bool(sum(about["size"] for about in there.values()) == part.bytes)
 
     def publish(self, space: Workspace, about: Mapping[str, Any], picture: Path | None, column: str) -> None:  # noqa: D102
@@ -248,7 +254,7 @@ class RemoteTarget(Target):
             self._store.put_file(str(file), self._store._strip_protocol(to))
             self.sent = True
         except Exception as error:  # every driver raises its own
-            raise OutputError(f"cannot write {to}: {error}; run the same command again to go on") from error
+            raise OutputError(f"cannot write {to}: {one_line(error)}; run the same command again to go on") from error
 
 
 def _job_of(manifest: Path) -> str | None:

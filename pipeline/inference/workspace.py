@@ -4,7 +4,7 @@
   lock             held while a job runs
   journal.jsonl    what the job is, then a line for each finished part
   parts/           the finished parts
-  ...              what else the job wants to keep
+  picture.png      of the first rows
 """
 
 import contextlib

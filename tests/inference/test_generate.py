@@ -199,6 +199,17 @@ def test_a_latent_that_is_not_finite_is_named_and_leaves_nothing(decoder: Decode
     assert names_in(folder.parent) == ["z.npy"]
 
 
+@pytest.mark.parametrize("name", ["latents", "latents.npy"])
+def test_latents_of_which_rows_were_set_aside_do_not_pair_with_their_images(
+    name: str, encoder: Encoder, decoder: Decoder, digits: Path, folder: Path
+) -> None:
+    (digits / "0004.png").write_bytes(b"not a picture")
+    with open_images(digits) as source:
+        encode(encoder, source, open_target(folder.with_name(name)), QUARANTINE)
+    with pytest.raises(DataError, match=f"{name} lacks 1 of the images, so that rows don't pair"):
+        make(decoder, open_latents(folder.with_name(name), 2), folder, originals=digits)
+
+
 def test_each_original_stands_above_its_own_image_though_rows_are_set_aside(
     decoder: Decoder, images: NDArray[np.uint8], folder: Path
 ) -> None:

@@ -206,6 +206,13 @@ def test_what_lies_on_a_store_is_refused_and_untouched(there: str, decoder: Deco
     assert names_in(here) == []
 
 
+def test_a_store_that_cannot_be_asked_is_one_line(decoder: Decoder, here: Path) -> None:
+    with pytest.raises(DataError, match=r"ftp://localhost:9/out can't be reached: Connection refused; check") as no:
+        run(decoder, "ftp://localhost:9/out")  # where nobody listens
+    assert "\n" not in str(no.value)
+    assert names_in(here) == []
+
+
 def test_a_store_that_fails_is_one_line(decoder: Decoder, here: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(
