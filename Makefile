@@ -6,10 +6,10 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test check bench lock
+.PHONY: help repro test check bench bench-train presets lock
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 repro: .venv/installed ## Run every DVC stage whose inputs changed
 	$(BIN)/dvc repro
@@ -22,10 +22,20 @@ check: .venv/installed ## Format, lint, types, import directions
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.exploring.check_site
 	$(BIN)/pytest -q tests/test_house.py
 
 bench: .venv/installed ## Measure what the README states
 	$(BIN)/python -m benchmarks
+
+bench-train: .venv/installed ## Measure training beside plain Keras
+	$(BIN)/python -m benchmarks.training
+
+presets: .venv/installed ## Run every preset, expected beside measured figures
+	$(BIN)/python -m benchmarks.presets
+
+preset-%: .venv/installed ## Run one preset: classic, plane, compact, likelihood
+	$(BIN)/python -m benchmarks.presets $*
 
 # Compiled at install: importing TensorFlow from source takes 10 s more wherever PYTHONDONTWRITEBYTECODE is set.
 .venv/locked: $(REQUIREMENTS) requirements/build.txt
@@ -39,6 +49,7 @@ bench: .venv/installed ## Measure what the README states
 .venv/installed: .venv/locked pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	$(BIN)/python -m compileall -q -x snippets pipeline
+	@$(BIN)/python -m tests.exploring.check_site --install
 	@touch $@
 
 # uv resolves for every supported platform and Python at once; it is needed only here.

@@ -21,7 +21,7 @@ assert 100 < metrics["test"]["negative_elbo"] <= expected.negative_elbo, metrics
 card = Path("exports/README.md").read_text()
 assert f"| {expected.test_images:,} test | {metrics['test']['negative_elbo']:.2f} |" in card
 assert pq.read_table("exports/latents/test").num_rows == expected.test_images
-for picture in ("prior", "reconstructions", "manifold"):
+for picture in ("prior", "mixture", "reconstructions", "manifold"):
     with Image.open(f"exports/samples/{picture}.png") as image:
         assert min(image.size) >= 500, picture
 with Image.open("reports/plots/latents.png") as image:

@@ -216,10 +216,12 @@ def reconstruct(
 def generate(
     output: Result,
     decoder: DecoderFile = Path("exports/decoder"),
-    count: Annotated[
-        int | None, typer.Option(min=1, help="How many to draw from the prior, or to take of --latents.")
+    count: Annotated[int | None, typer.Option(min=1, help="How many to draw, or to take of --latents.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the draws.  [default: 0]")] = None,
+    sampler: Annotated[
+        Literal["prior", "mixture"] | None,
+        typer.Option(help="What to draw from: N(0, I), or the mixture beside the decoder.  [default: prior]"),
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of the draws from the prior.  [default: 0]")] = None,
     latents: Annotated[
         Path | None, typer.Option(help="Decode these instead: .npy, .parquet, or the output of encode.")
     ] = None,
@@ -248,8 +250,9 @@ def generate(
         raise typer.BadParameter("--originals goes with --latents")
     if count is not None and manifold is not None:
         raise typer.BadParameter("--manifold sets the count itself")
-    if seed is not None and (latents is not None or manifold is not None):
-        raise typer.BadParameter("--seed goes with --count alone: nothing else is drawn")
+    for option, value in (("--seed", seed), ("--sampler", sampler)):
+        if value is not None and (latents is not None or manifold is not None):
+            raise typer.BadParameter(f"{option} goes with --count alone: nothing else is drawn")
     if count is None and latents is None and manifold is None:
         raise typer.BadParameter("say what to decode: --count, --latents or --manifold")
     from pipeline.data.images import open_images
@@ -257,10 +260,12 @@ def generate(
     from pipeline.inference.latents import choose_latents
     from pipeline.inference.session import Decoder
     from pipeline.inference.target import open_target
+    from pipeline.interface import MIXTURE
 
     target = open_target(output, format_)
     model = Decoder(decoder, **_how(precision, provider, workers, batch_size))
-    source = choose_latents(model.latent_dim, count=count, seed=seed or 0, path=latents, side=manifold)
+    fitted = model.path.parent / MIXTURE.role if sampler == MIXTURE.role else None
+    source = choose_latents(model.latent_dim, count=count, seed=seed or 0, path=latents, side=manifold, fitted=fitted)
     options = _options(None, on_error, quiet)
     with open_images(originals) if originals else contextlib.nullcontext() as pile:
         result = job(model, source, target, options, originals=pile, dry_run=dry_run)
@@ -272,7 +277,6 @@ def evaluate(
     exports: Annotated[Path, typer.Argument(help="The folder of the exported models.")] = Path("exports"),
     prepared: Annotated[Path, typer.Option(help="The folder of the prepared arrays.")] = Path("data/prepared"),
     metrics: Annotated[Path, typer.Option(help="The file of figures to write.")] = Path("reports/metrics.json"),
-    plots: Annotated[Path, typer.Option(help="The folder of pictures to write.")] = Path("reports/plots"),
     params: ParamsFile = Path("params.yaml"),
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -282,13 +286,59 @@ def evaluate(
     settings = _params(params).evaluate
     from pipeline.reporting.evaluate import evaluate as stage
 
-    result = stage(settings, exports, prepared, metrics, plots)
+    result = stage(settings, exports, prepared, metrics)
     test = result["test"]
     text = (
         f"{metrics}: negative ELBO {test['negative_elbo']:.2f} nats = reconstruction {test['reconstruction']:.2f} "
         f"+ KL {test['kl']:.2f}, {test['images']:,} test digits (source {result['source']})"
     )
     _print(result, text, as_json)
+
+
+@app.command()
+def report(
+    exports: Annotated[Path, typer.Argument(help="The folder of the exported models.")] = Path("exports"),
+    prepared: Annotated[Path, typer.Option(help="The folder of the prepared arrays.")] = Path("data/prepared"),
+    origin: Annotated[Path, typer.Option(help="What the models were trained with.")] = Path("models/training.json"),
+    curves: Annotated[Path, typer.Option(help="The figures of each epoch.")] = Path("reports/training/plots/metrics"),
+    metrics: Annotated[Path, typer.Option(help="The figures of evaluate.")] = Path("reports/metrics.json"),
+    plots: Annotated[Path, typer.Option(help="The folder of pictures to write.")] = Path("reports/plots"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page to write.")] = Path("reports/index.html"),
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Draw the models' pictures and put them on one page with all figures."""
+    _log(quiet)
+    from pipeline.reporting.report import Inputs
+    from pipeline.reporting.report import report as stage
+
+    result = stage(Inputs(exports, prepared, origin, curves, metrics), plots, output)
+    text = f"{output}: {result['figures']} figures, {result['pictures']} pictures, {result['bytes'] / 1e6:.1f} MB"
+    _print(result, text, as_json)
+
+
+@app.command()
+def explore(
+    exports: Annotated[Path, typer.Argument(help="The folder of the exported models.")] = Path("exports"),
+    latents: Annotated[Path, typer.Option(help="Of the test digits, as encode writes them.")] = Path(
+        "exports/latents/test"
+    ),
+    prepared: Annotated[Path, typer.Option(help="The folder of the prepared arrays.")] = Path("data/prepared"),
+    output: Output = Path("exports/web"),
+    build_only: Annotated[bool, typer.Option("--build-only", help="Write the page and don't serve it.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="To serve on; 0: any that is free.")] = 0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Build a page on which to move through the latent space, and serve it on this machine."""
+    _log(quiet)
+    from pipeline.exploring.build import build
+    from pipeline.exploring.serve import serve
+
+    result = build(exports, latents, prepared, output)
+    _print(result, f"{output}: {result['files']} files, {result['bytes'] / 1e6:.1f} MB", as_json)
+    if not build_only:
+        serve(output, port, typer.echo)
 
 
 @app.command()

@@ -8,11 +8,12 @@ line, without a traceback, and exits with status 1.
     +- DataError            what was read is not what it should be
     |  +- DownloadError     no mirror could be reached
     |  +- ChecksumError     a mirror answered with other bytes than the published ones
-    |  +- FormatError       not an IDX, .npy, .npz, PNG or Parquet file of the expected content
-    +- TrainingError        training ended with numbers that are not finite
+    |  +- FormatError       not an IDX, .npy, .npz, PNG, JPEG, tar or Parquet file as expected
+    +- TrainingError        a loss that is not finite, or a collapsed posterior
     +- ExportError          a converted model failed its proof
     +- ModelError           not an ONNX file, or one with another interface
     |  +- BundleError       a file of a bundle is missing or damaged, or does not do what its manifest says
+    +- ToolError            a program that builds the page is missing, or fails
     +- MeasurementError     repeated measurements disagree
     +- OutputError          the output folder holds something else, or cannot be written
 """
@@ -43,7 +44,7 @@ class FormatError(DataError):
 
 
 class TrainingError(PipelineError):
-    """Training did not end with usable weights."""
+    """Training does not lead to usable weights."""
 
 
 class ExportError(PipelineError):
@@ -56,6 +57,10 @@ class ModelError(PipelineError):
 
 class BundleError(ModelError):
     """A folder of models is not what its manifest says."""
+
+
+class ToolError(PipelineError):
+    """A program that is not a Python package is missing, or fails."""
 
 
 class OutputError(PipelineError):

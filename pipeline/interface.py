@@ -38,16 +38,21 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Interface:
-    """One model: its role, its single input and its outputs."""
+    """One model: its role, its inputs and its outputs."""
 
     role: str
-    input: Tensor
+    inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+
+    @property
+    def input(self) -> Tensor:
+        """The first, of the two halves the only one."""
+        return self.inputs[0]
 
 
 ENCODER = Interface(
     role="encoder",
-    input=Tensor("image", "uint8", (BATCH, *IMAGE_SHAPE), "grey levels, row by row: 0 = background, 255 = ink"),
+    inputs=(Tensor("image", "uint8", (BATCH, *IMAGE_SHAPE), "grey levels, row by row: 0 = background, 255 = ink"),),
     outputs=(
         Tensor("z_mean", "float32", (BATCH, LATENT), "mean of the Gaussian of each latent"),
         Tensor("z_log_var", "float32", (BATCH, LATENT), "natural logarithm of its variance"),
@@ -55,10 +60,18 @@ ENCODER = Interface(
 )
 DECODER = Interface(
     role="decoder",
-    input=Tensor("z", "float32", (BATCH, LATENT), "latents; N(0, I) is the prior"),
+    inputs=(Tensor("z", "float32", (BATCH, LATENT), "latents; N(0, I) is the prior"),),
     outputs=(Tensor("image", "float32", (BATCH, *IMAGE_SHAPE), "grey levels in [0, 1], row by row: 1 = ink"),),
 )
 INTERFACES = {interface.role: interface for interface in (ENCODER, DECODER)}
+MIXTURE = Interface(  # lies in a folder of that name beside the decoder
+    role="mixture",
+    inputs=(
+        Tensor("uniform", "float32", (BATCH,), "drawn uniformly from [0, 1): picks a Gaussian"),
+        Tensor("noise", "float32", (BATCH, LATENT), "drawn from N(0, I)"),
+    ),
+    outputs=(Tensor("z", "float32", (BATCH, LATENT), "latents for the decoder, distributed as those of digits"),),
+)
 
 
 class NodeArg(Protocol):
@@ -71,7 +84,7 @@ class NodeArg(Protocol):
 
 def read_latent_dim(interface: Interface, inputs: Sequence[NodeArg], outputs: Sequence[NodeArg]) -> int | None:
     """The latent size that a file with this interface declares; None if it declares none."""
-    tensor = next(t for t in (interface.input, *interface.outputs) if LATENT in t.shape)
+    tensor = next(t for t in (*interface.inputs, *interface.outputs) if LATENT in t.shape)
     for node in [*inputs, *outputs]:
         if node.name == tensor.name and len(node.shape) == len(tensor.shape):
             size = node.shape[tensor.shape.index(LATENT)]
@@ -84,7 +97,7 @@ def mismatches(interface: Interface, inputs: Sequence[NodeArg], outputs: Sequenc
     latent_dim = read_latent_dim(interface, inputs, outputs)
     problems = []
     for kind, expected, found in (
-        ("input", (interface.input,), inputs),
+        ("input", interface.inputs, inputs),
         ("output", interface.outputs, outputs),
     ):
         wanted = {str(t if latent_dim is None else t.resolved(latent_dim)) for t in expected}

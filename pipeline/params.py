@@ -13,6 +13,7 @@ from pipeline.errors import ParamsError
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Positive = Annotated[int, Field(ge=1)]
+Filters = Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(strict=False, max_length=2)]
 Units = Annotated[tuple[Annotated[int, Field(ge=1, le=16384)], ...], Field(strict=False)]  # YAML has no tuples
 
 
@@ -37,8 +38,11 @@ class Model(_Section):
     """The sizes of the network."""
 
     latent_dim: Annotated[int, Field(ge=1, le=512)]
+    encoder_filters: Filters
     encoder_units: Units
     decoder_units: Units
+    decoder_filters: Filters
+    activation: Literal["relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "tanh"]
 
 
 class Train(_Section):
@@ -47,6 +51,14 @@ class Train(_Section):
     epochs: Positive
     batch_size: Positive
     learning_rate: Annotated[float, Field(gt=0, le=1)]
+    schedule: Literal["constant", "cosine"]
+    weight_decay: Annotated[float, Field(ge=0, le=1)]
+    kl_weight: Annotated[float, Field(ge=0, le=100)]
+    kl_warmup_epochs: Annotated[int, Field(ge=0)]
+    binarisation: Literal["none", "static", "dynamic"]
+    importance_samples: Positive
+    patience: Annotated[int, Field(ge=0)]
+    precision: Literal["float32", "bfloat16", "float16"]
     seed: Seed
     jit_compile: bool
     steps_per_execution: Positive
@@ -58,6 +70,7 @@ class Export(_Section):
     absolute_tolerance: Annotated[float, Field(ge=0, le=0.1)]
     relative_tolerance: Annotated[float, Field(ge=0, le=0.1)]
     calibration_images: Annotated[int, Field(ge=100)]
+    mixture_components: Annotated[int, Field(ge=1, le=1000)]
     seed: Seed
 
 
@@ -84,6 +97,8 @@ class Evaluate(_Section):
     """How the figures are estimated."""
 
     samples: Positive
+    importance_samples: Positive
+    neighbours: Positive
     seed: Seed
 
 

@@ -15,6 +15,7 @@ from pipeline.cli import app
 from pipeline.errors import PipelineError
 from tests import onnx_models
 from tests.data import piles
+from tests.inference import mixtures
 from tests.test_house import ROOT, STAGES
 
 PARAMS = str(ROOT / "params.yaml")
@@ -69,6 +70,10 @@ def test_version() -> None:
         (["generate", "-o", "x", "--count", "3", "--originals", "i.npy"], "--originals goes with --latents"),
         (["generate", "-o", "x", "--latents", "l.npy", "--seed", "1"], "--seed goes with --count alone"),
         (["generate", "-o", "x", "--manifold", "3", "--seed", "0"], "--seed goes with --count alone"),
+        (["generate", "-o", "x", "--latents", "l.npy", "--sampler", "mixture"], "--sampler goes with --count alone"),
+        (["generate", "-o", "x", "--manifold", "3", "--sampler", "prior"], "--sampler goes with --count alone"),
+        (["generate", "-o", "x", "--count", "3", "--sampler", "posterior"], "is not one of 'prior', 'mixture'"),
+        (["generate", "-o", "x", "--sampler", "mixture"], "say what to decode"),
         (["generate", "-o", "x", "--manifold", "3", "--count", "9"], "--manifold sets the count itself"),
         (["generate", "-o", "x", "--count", "3", "--seed", "-1"], "greater than or equal to 0"),
         (["generate", "-o", "x", "--manifold", "1"], "greater than or equal to 2"),
@@ -220,6 +225,22 @@ def test_the_seed_is_0_unless_given(here: Path) -> None:
     assert Path("first.npy").read_bytes() == Path("second.npy").read_bytes() != Path("third.npy").read_bytes()
 
 
+def test_the_sampler_is_the_prior_unless_the_mixture_is_asked_for(here: Path) -> None:
+    (here / "exports").unlink()
+    mixtures.add(onnx_models.save_bundle(here / "exports"))
+    for output, sampler in (
+        ("first.npy", []),
+        ("second.npy", ["--sampler", "prior"]),
+        ("third.npy", ["--sampler", "mixture"]),
+    ):
+        assert call("generate", "--count", "5", "-o", output, *sampler).exit_code == 0
+    assert Path("first.npy").read_bytes() == Path("second.npy").read_bytes() != Path("third.npy").read_bytes()
+    assert (
+        call("generate", "--count", "5", "-o", "4.npy", "--sampler", "mixture", "--decoder", "exports").exit_code == 0
+    )
+    assert Path("third.npy").read_bytes() == Path("4.npy").read_bytes()
+
+
 @pytest.mark.parametrize("command", ["encode", "reconstruct"])
 def test_rows_that_are_set_aside_make_the_exit_status_3(command: str, here: Path) -> None:
     (here / "digits" / "0004.png").write_bytes(b"not a picture")
@@ -272,6 +293,10 @@ def test_a_dry_run_checks_everything_and_writes_nothing(arguments: list[str], he
         (["encode", "digits", "-o", "nosuch://x/out"], "nosuch://x/out can't be reached: Protocol not known"),
         (["generate", "--latents", "z.npy", "--count", "10", "-o", "out"], "z.npy holds 9 latents, --count asks for"),
         (["generate", "--latents", "nothing", "-o", "out"], "nothing was not found; expected latents as"),
+        (
+            ["generate", "--count", "1", "--sampler", "mixture", "-o", "out"],
+            "mixture was not found; draw from the prior",
+        ),
     ],
 )
 def test_a_batch_job_that_cannot_start_says_why_and_writes_nothing(

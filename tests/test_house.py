@@ -10,7 +10,8 @@ from ruamel.yaml import YAML
 from pipeline.params import Params
 
 ROOT = Path(__file__).parent.parent
-STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+DVC = YAML(typ="safe").load(ROOT / "dvc.yaml")
+STAGES = DVC["stages"]
 GRAPH = grimp.build_graph("pipeline", exclude_type_checking_imports=True, cache_dir=None)
 
 
@@ -53,11 +54,40 @@ def test_a_stage_depends_on_no_code_that_it_does_not_run(stage: str) -> None:
 
 
 def test_one_section_of_parameters_per_stage() -> None:
-    assert {section for stage in STAGES.values() for section in stage["params"]} == set(Params.model_fields)
-    assert all(stage in about["params"] for stage, about in STAGES.items())
+    sections = {stage: about.get("params", []) for stage, about in STAGES.items()}
+    assert {section for stage in sections.values() for section in stage} == set(Params.model_fields)
+    assert [stage for stage in STAGES if stage not in sections[stage]] == [
+        "report",
+        "explore",
+    ]  # they draw, and decide nothing
 
 
 def test_every_command_of_a_stage_is_its_verb() -> None:
     for stage, about in STAGES.items():
         commands = about["cmd"] if isinstance(about["cmd"], list) else [about["cmd"]]
         assert all(command.split()[:2] == ["vae", stage] for command in commands)
+
+
+PRESETS = {path.stem: YAML(typ="safe").load(path) for path in (ROOT / "preset").glob("*.yaml")}
+
+
+def test_every_preset_sets_the_same_knobs_so_that_none_is_left_over_from_another() -> None:
+    knobs = {
+        name: {(section, key) for section, keys in preset.items() for key in keys} for name, preset in PRESETS.items()
+    }
+    assert len(knobs) == 4
+    assert all(found == knobs["classic"] for found in knobs.values())
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_valid_parameters(name: str) -> None:
+    params = YAML(typ="safe").load(ROOT / "params.yaml")
+    for section, values in PRESETS[name].items():
+        params[section] |= values
+    Params.model_validate(params)
+
+
+def test_params_yaml_holds_the_preset_classic() -> None:
+    params = YAML(typ="safe").load(ROOT / "params.yaml")
+    for section, values in PRESETS["classic"].items():
+        assert {key: params[section][key] for key in values} == values

@@ -14,10 +14,19 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from tests.test_house import ROOT, STAGES
+from pipeline.params import read_params
+from tests.test_house import DVC, ROOT, STAGES
+
+PICTURES = [plot for plot in DVC["plots"] if isinstance(plot, str)]
 
 # Small enough to run in seconds, whole enough to run every line.
-CHANGES = {"download": {"source": "sample"}, "train": {"epochs": 2}, "generate": {"count": 30, "manifold": 5}}
+CHANGES = {
+    "download": {"source": "sample"},
+    "train": {"epochs": 2},
+    "export": {"mixture_components": 3},
+    "generate": {"count": 30, "manifold": 5},
+    "evaluate": {"importance_samples": 10},
+}
 
 
 class Repository:
@@ -30,7 +39,7 @@ class Repository:
             self.git("init", "-q")
             self.dvc("init", "-q")
             return
-        for name in ("pipeline", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", ".dvc/config"):
+        for name in ("pipeline", "preset", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", ".dvc/config"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
             copy(ROOT / name, folder / name)
@@ -91,7 +100,7 @@ def test_everything_is_there(repository: Repository) -> None:
     assert json.loads((folder / "exports/manifest.json").read_text())["data"]["source"] == "sample"
     assert pq.read_table(folder / "exports/latents/test").num_rows == 1000
     assert pq.read_table(folder / "exports/samples/prior").num_rows == 30
-    pictures = [f"exports/samples/{name}.png" for name in ("prior", "reconstructions", "manifold")]
+    pictures = [f"exports/samples/{name}.png" for name in ("prior", "mixture", "reconstructions", "manifold")]
     for picture in [*pictures, "reports/plots/latents.png"]:
         with Image.open(folder / picture) as image:
             assert min(image.size) >= 140, picture
@@ -112,7 +121,7 @@ def test_dvc_shows_metrics_plots_and_parameters(repository: Repository, tmp_path
     repository.dvc("plots", "show", "-o", str(tmp_path))
     page = (tmp_path / "index.html").read_text()
     assert all(f"{name}.tsv" in page or name in page for name in ("loss", "reconstruction", "kl"))
-    assert len(list((tmp_path / "static").glob("*.png"))) == 4
+    assert len(list((tmp_path / "static").glob("*.png"))) == len(PICTURES)
 
 
 def test_another_repository_takes_the_decoder_verifies_it_and_decodes_with_it(
@@ -134,16 +143,16 @@ def test_another_repository_takes_the_decoder_verifies_it_and_decodes_with_it(
         assert pq.read_table(stranger.folder / f"from_{decoder}").num_rows == 3
 
 
-def test_a_change_of_generate_reruns_generate_alone(repository: Repository) -> None:
+def test_a_change_of_generate_reruns_generate_and_the_report_alone(repository: Repository) -> None:
     repository.change("generate", seed=1)
-    assert repository.repro() == ["generate"]
+    assert repository.repro() == ["generate", "report"]
     repository.commit()
 
 
 def test_an_experiment_with_20_latents_reruns_from_train_on(repository: Repository) -> None:
     output = repository.dvc("exp", "run", "-S", "model.latent_dim=20", "-S", "train.epochs=1")
     ran = re.findall(r"Running stage '(\w+)'", output)
-    assert ran == ["train", "export", "encode", "generate", "evaluate"]
+    assert ran == list(STAGES)[list(STAGES).index("train") :]
     table = pq.read_table(repository.folder / "exports/latents/test")
     assert table.schema.field("z_mean").type.list_size == 20
     assert (repository.folder / "exports/samples/manifold.png").is_file()
@@ -151,3 +160,15 @@ def test_an_experiment_with_20_latents_reruns_from_train_on(repository: Reposito
     rows = list(csv.DictReader(repository.dvc("exp", "show", "--csv").splitlines()))
     assert [row["model.latent_dim"] for row in rows] == ["20", "2", "20"]  # workspace, the commit, the experiment
     assert all(float(row["test.negative_elbo"]) > 100 for row in rows)
+
+
+def test_a_preset_is_one_experiment(repository: Repository) -> None:
+    """Its values come first, those of the command line after them, and params.yaml keeps the rest."""
+    arguments = ["-S", "+preset=plane", "-S", "train.epochs=1", "-S", "model.encoder_filters=[2]"]
+    repository.dvc("exp", "run", *arguments, "train")
+    found = read_params(repository.folder / "params.yaml")
+    preset = YAML(typ="safe").load(ROOT / "preset/plane.yaml")
+    assert found.train.batch_size == preset["train"]["batch_size"]
+    assert list(found.model.decoder_units) == preset["model"]["decoder_units"]
+    assert (found.train.epochs, found.model.encoder_filters) == (1, (2,))
+    assert found.download.source == "sample"

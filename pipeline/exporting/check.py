@@ -1,6 +1,6 @@
 """The proof of a converted model: structure, interface, operators, and the same numbers as two other runtimes."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +13,15 @@ from onnx.reference import ReferenceEvaluator
 
 from pipeline.interface import IR_VERSION, OPSET, Interface, mismatches
 
-# What dense networks turn into, all known to every runtime of the opset.
-OPERATORS = frozenset({"Add", "Cast", "Gemm", "MatMul", "Mul", "Relu", "Reshape", "Sigmoid"})
+# What the layers turn into, all known to every runtime of the opset.
+_ARITHMETIC = {"Add", "Cast", "Mul", "Neg", "Sub"}
+_ACTIVATIONS = {"Elu", "Erf", "LeakyRelu", "Relu", "Sigmoid", "Softplus", "Tanh"}
+OPERATORS = frozenset({"Conv", "Gemm", "MatMul", "Reshape", "Transpose"} | _ARITHMETIC | _ACTIVATIONS)
 QUANTISED_OPERATORS = OPERATORS | {"DequantizeLinear", "QuantizeLinear"}
 BATCH_SIZES = (1, 3, 257)
 
 Tensors = Mapping[str, NDArray[np.float32]]
+Peer = Callable[..., Tensors]  # the inputs in the order of the interface to outputs by name
 
 
 @dataclass(frozen=True)
@@ -35,22 +38,33 @@ class Proof:
 
     failures: tuple[str, ...]
     largest_difference: dict[str, dict[str, float]]
-    """From `keras` and from ONNX's `reference` evaluator: per output, over all batch sizes."""
+    """From the peer and from ONNX's `reference` evaluator: per output, over all batch sizes."""
+
+
+def by_keras(half: keras.Model) -> dict[str, Peer]:
+    """A half of the model as the peer `keras`."""
+    return {"keras": lambda batch: {name: np.asarray(value) for name, value in half.predict_on_batch(batch).items()}}
 
 
 def prove(
-    file: Path, interface: Interface, half: keras.Model, tensors: NDArray[np.generic], tolerance: Tolerance
+    file: Path,
+    interface: Interface,
+    peer: Mapping[str, Peer],
+    tensors: Sequence[NDArray[np.generic]],
+    tolerance: Tolerance,
+    operators: Collection[str] = OPERATORS,
 ) -> Proof:
-    """Hold `file` against its interface, the Keras model that it was made from and ONNX's own evaluator.
+    """Hold `file` against its interface, what it was made from and ONNX's own evaluator.
 
     Args:
-        file: the converted model.
+        file: the ONNX file.
         interface: what it must look like.
-        half: the Keras model.
-        tensors: at least 257 inputs of that model.
+        peer: what it was made from, by its name.
+        tensors: at least 257 rows of each input.
         tolerance: how far the outputs may differ.
+        operators: that it may have.
     """
-    failures = structure(file, OPERATORS)
+    failures = structure(file, operators)
     try:
         session = ort.InferenceSession(file, providers=["CPUExecutionProvider"])
     except Exception as error:
@@ -60,24 +74,27 @@ def prove(
     if shape_problems:
         return Proof((*failures, *shape_problems), {})
     names = [output.name for output in interface.outputs]
-    reference = ReferenceEvaluator(str(file))
-    peers: dict[str, Callable[[NDArray[np.generic]], Tensors]] = {
-        "keras": lambda batch: {name: np.asarray(value) for name, value in half.predict_on_batch(batch).items()},
-        "reference": lambda batch: dict(zip(names, reference.run(names, {interface.input.name: batch}), strict=True)),
-    }
+    evaluator = ReferenceEvaluator(str(file))
+
+    def fed(batch: Sequence[NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+        return dict(zip([tensor.name for tensor in interface.inputs], batch, strict=True))
+
+    def reference(*batch: NDArray[np.generic]) -> Tensors:
+        return dict(zip(names, evaluator.run(names, fed(batch)), strict=True))
+
     differences: dict[str, dict[str, float]] = {}
-    for peer, run in peers.items():
-        differences[peer] = dict.fromkeys(names, 0.0)
+    for other, run in {**peer, "reference": reference}.items():
+        differences[other] = dict.fromkeys(names, 0.0)
         for size in BATCH_SIZES:
-            batch = tensors[:size]
-            found = session.run(names, {interface.input.name: batch})
+            batch = [tensor[:size] for tensor in tensors]
+            found = session.run(names, fed(batch))
             with np.errstate(over="ignore"):  # the reference's sigmoid overflows on its way to 0
-                expected = run(batch)
+                expected = run(*batch)
             for name, values in zip(names, found, strict=True):
                 failure, largest = _compare(values, expected[name], tolerance)
-                differences[peer][name] = max(largest, differences[peer][name])
+                differences[other][name] = max(largest, differences[other][name])
                 if failure:
-                    failures.append(f"{name} at batch size {size}: {failure} from {peer}")
+                    failures.append(f"{name} at batch size {size}: {failure} from {other}")
     return Proof(tuple(failures), differences)
 
 

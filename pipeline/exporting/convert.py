@@ -10,10 +10,13 @@ import argparse
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 import tensorflow as tf
 import tf2onnx
+from onnx import numpy_helper
 
 from pipeline.errors import PipelineError
 from pipeline.interface import BATCH, INTERFACES, IR_VERSION, OPSET, Interface
@@ -28,8 +31,49 @@ def convert(models: Path, role: str, target: Path) -> None:
     shape = [None, *wanted.shape[1:]]
     function = tf.function(lambda tensor: half(tensor, training=False))
     signature = [tf.TensorSpec(shape, getattr(tf, wanted.type), name=wanted.name)]
-    model, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
-    onnx.save(_canonical(_fused(model), interface), target)
+    model, _ = tf2onnx.convert.from_function(
+        function, input_signature=signature, opset=OPSET, custom_op_handlers={"Erfc": (_convert_erfc, [])}
+    )
+    onnx.save(_canonical(_fused(_with_constant_shapes(model)), interface), target)
+
+
+def _convert_erfc(graph: Any, node: Any, name: str, _: list[Any]) -> None:
+    """erfc(x) = 1 - erf(x), of TensorFlow's GELU, which tf2onnx doesn't know."""
+    erf = graph.make_node("Erf", [node.input[0]])
+    one = graph.make_const(f"{name}_one", np.array(1, np.float32))
+    node.type = "Sub"
+    graph.replace_inputs(node, [one.output[0], erf.output[0]])
+
+
+def _with_constant_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Each `Reshape` to a constant shape; tf2onnx computes some from the batch, the only size that it doesn't know."""
+    graph = model.graph
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    maker = {name: node for node in graph.node for name in node.output}
+    for node in graph.node:
+        if node.op_type != "Reshape" or node.input[1] in weights:
+            continue
+        source = maker[node.input[1]]
+        while source.op_type == "Cast":
+            source = maker[source.input[0]]
+        sizes = [int(numpy_helper.to_array(weights[name]).item()) if name in weights else -1 for name in source.input]
+        shape = numpy_helper.from_array(np.array(sizes), f"{node.output[0]}_shape")
+        graph.initializer.append(shape)
+        node.input[1] = shape.name
+    _drop_unused(graph)
+    return model
+
+
+def _drop_unused(graph: onnx.GraphProto) -> None:
+    """Remove nodes and weights that no output needs."""
+    needed = {value.name for value in graph.output}
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+    for entries in (graph.node, graph.initializer):
+        for entry in list(entries):
+            if not needed.intersection(getattr(entry, "output", [entry.name])):
+                entries.remove(entry)
 
 
 def _fused(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -18,35 +18,48 @@ if TYPE_CHECKING:
     from pipeline.interface import Interface
 
 
+PRODUCTS = ("Conv", "Gemm", "MatMul")
+
+
 def describe(file: Path, interface: Interface, properties: Mapping[str, str]) -> None:
     """Write `properties` into the file's metadata and the meaning of inputs and outputs into its texts."""
     model = onnx.load(file)
     onnx.helper.set_model_props(model, dict(sorted(properties.items())))
-    meanings = {tensor.name: tensor.meaning for tensor in (interface.input, *interface.outputs)}
+    meanings = {tensor.name: tensor.meaning for tensor in (*interface.inputs, *interface.outputs)}
     for value in [*model.graph.input, *model.graph.output]:
         value.doc_string = meanings[value.name]
     onnx.save(model, file)
 
 
-def count_operations(file: Path) -> int:
-    """Floating-point operations per image of the float32 model's matrix products: two for each weight."""
-    graph = onnx.load(file).graph
+def count_operations(model: onnx.ModelProto) -> dict[str, int]:
+    """Floating-point operations per image of a float32 model, by the names of its products with weights.
+
+    Two for each weight, in a convolution at each position of its output.
+    """
+    graph = onnx.shape_inference.infer_shapes(model).graph
     sizes: dict[str, int] = {tensor.name: math.prod(tensor.dims) for tensor in graph.initializer}
-    return 2 * sum(sizes.get(node.input[1], 0) for node in graph.node if node.op_type in ("Gemm", "MatMul"))
+    shapes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in graph.value_info}
+    operations = {}
+    for node in graph.node:
+        if node.op_type in PRODUCTS:
+            positions = math.prod(shapes[node.output[0]][2:]) if node.op_type == "Conv" else 1
+            operations[node.name] = 2 * sizes.get(node.input[1], 0) * positions
+    return operations
 
 
 def write_vectors(
-    folder: Path, inputs: NDArray[np.generic], names: Sequence[str], outputs: Sequence[NDArray[np.generic]]
+    folder: Path, interface: Interface, inputs: Sequence[NDArray[np.generic]], outputs: Sequence[NDArray[np.generic]]
 ) -> None:
     """Write `input_0.pb`, `output_0.pb`, ... as the ONNX Model Zoo lays them out.
 
     Args:
         folder: made here.
-        inputs: the one input.
-        names: of the input, then of the outputs.
-        outputs: arrays in the order of the interface.
+        interface: gives the names and their order.
+        inputs: in that order.
+        outputs: in that order.
     """
     folder.mkdir()
-    tensors = {"input_0.pb": inputs} | {f"output_{number}.pb": output for number, output in enumerate(outputs)}
-    for (file, tensor), name in zip(tensors.items(), names, strict=True):
-        (folder / file).write_bytes(numpy_helper.from_array(tensor, name).SerializeToString())
+    for kind, tensors, arrays in (("input", interface.inputs, inputs), ("output", interface.outputs, outputs)):
+        for number, (tensor, array) in enumerate(zip(tensors, arrays, strict=True)):
+            serialized = numpy_helper.from_array(array, tensor.name).SerializeToString()
+            (folder / f"{kind}_{number}.pb").write_bytes(serialized)

@@ -1,6 +1,7 @@
-"""Stage `export`: both halves as ONNX with their variants, written only when every proof holds.
+"""Stage `export`: both halves as ONNX with their variants, and a mixture; written only when every proof holds.
 
-convert -> prove float32 -> derive variants -> price them -> describe every file -> manifests -> put in place
+convert -> prove float32 -> derive variants -> price them -> fit and prove the mixture -> describe every file
+-> manifests -> put in place
 """
 
 from __future__ import annotations
@@ -16,19 +17,41 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 
 from pipeline import __version__
 from pipeline.data.prepared import read_split
 from pipeline.errors import ExportError
-from pipeline.exporting.check import BATCH_SIZES, OPERATORS, QUANTISED_OPERATORS, Proof, Tolerance, prove, structure
+from pipeline.exporting.check import (
+    BATCH_SIZES,
+    OPERATORS,
+    QUANTISED_OPERATORS,
+    Proof,
+    Tolerance,
+    by_keras,
+    prove,
+    structure,
+)
 from pipeline.exporting.describe import count_operations, describe, write_vectors
-from pipeline.exporting.manifest import describe_common, describe_model, write_manifests
+from pipeline.exporting.manifest import describe_common, describe_mixture, describe_model, write_manifests
+from pipeline.exporting.mixture import MIXTURE_OPERATORS, Mixture, fit_mixture, write_mixture
 from pipeline.exporting.price import BUDGETS, Price, price
 from pipeline.exporting.variants import write_fp16, write_int8
 from pipeline.files import atomic_folder, explained
 from pipeline.inference.elbo import Elbo, estimate
 from pipeline.inference.session import Decoder, Encoder
-from pipeline.interface import DECODER, ENCODER, INTERFACES, MANIFEST_FILE, OPERATIONS, TEST_DATA, VARIANT_FILES
+from pipeline.interface import (
+    DECODER,
+    ENCODER,
+    INTERFACES,
+    MANIFEST_FILE,
+    MIXTURE,
+    MODEL_FILE,
+    OPERATIONS,
+    TEST_DATA,
+    VARIANT_FILES,
+    Interface,
+)
 from pipeline.training.device import prepare_device
 from pipeline.training.weights import latent_dim_of, load_half, read_origin
 
@@ -47,7 +70,7 @@ _EXACT = "float32"
 
 
 def export(params: Export, models: Path, prepared: Path, exports: Path) -> dict[str, Any]:
-    """Convert and prove encoder and decoder, derive and price their variants, and write the bundle to `exports`.
+    """Convert and prove both halves, derive and price their variants, fit a mixture; write the bundle to `exports`.
 
     Returns:
         The manifest of the whole.
@@ -72,21 +95,36 @@ def export(params: Export, models: Path, prepared: Path, exports: Path) -> dict[
         _convert(models, files[_EXACT])
         tolerance = Tolerance(params.absolute_tolerance, params.relative_tolerance)
         proofs = _prove(files[_EXACT], halves, validation, tolerance)
-        _write_variants(files, train[: params.calibration_images], params.seed)
+        encoder = Encoder(files[_EXACT][ENCODER.role])
+        latents = _draw_latents(encoder, train, params.seed)
+        _write_variants(files, train[: params.calibration_images], latents[: params.calibration_images])
         elbo = estimate(*_open(files[_EXACT]), validation, samples=1, seed=params.seed)
         prices = {name: price(files[_EXACT], files[name], validation, params.seed) for name in BUDGETS}
         _check_prices(prices, elbo)
+        mixture_file = scratch / DECODER.role / MIXTURE.role / MODEL_FILE
+        held_out = _draw_latents(encoder, validation, params.seed)
+        mixture = fit_mixture(latents, held_out, params.mixture_components, params.seed)
+        mixture_proof = _write_mixture(mixture, mixture_file, tolerance, params.seed)
         latent_dim = latent_dim_of(halves[DECODER.role])
         params_sha256 = _digest({name: origin[name] for name in ("model", "train")})
-        operations = {role: count_operations(file) for role, file in files[_EXACT].items()}
+        origins = {
+            "latent_dim": str(latent_dim),
+            "data_source": origin["data"]["source"],
+            "data_sha256": _digest(origin["data"]["files"]),
+            "params_sha256": params_sha256,
+        }
+        operations = {role: sum(count_operations(onnx.load(file)).values()) for role, file in files[_EXACT].items()}
         for variant, roles in files.items():
             through = (elbo if variant == _EXACT else prices[variant].elbo).negative_elbo
-            _describe(variant, roles, latent_dim, operations, origin["data"], params_sha256, through)
+            for role, file in roles.items():
+                figures = {OPERATIONS: str(operations[role]), "validation_negative_elbo": f"{through:.4f}"}
+                _describe(file, INTERFACES[role], latent_dim, origins | figures | {"variant": variant})
+        _describe(mixture_file, MIXTURE, latent_dim, origins | mixture.figures())
         _check_structure(files)
         _write_vectors(scratch, files[_EXACT], validation, params.seed)
         common = describe_common(latent_dim, origin["data"], params_sha256, elbo, len(validation), tolerance)
         about = {role: describe_model(role, latent_dim, proofs[role], prices) for role in INTERFACES}
-        manifest = write_manifests(scratch, common, about)
+        manifest = write_manifests(scratch, common, about, describe_mixture(mixture, mixture_proof))
         _put_in_place(scratch, exports)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -136,22 +174,30 @@ def _prove(
     digits = validation[: max(BATCH_SIZES)]
     latents = np.asarray(halves[ENCODER.role].predict_on_batch(digits)["z_mean"])
     proofs = {
-        interface.role: prove(files[interface.role], interface, halves[interface.role], tensors, tolerance)
+        interface.role: prove(files[interface.role], interface, by_keras(halves[interface.role]), [tensors], tolerance)
         for interface, tensors in ((ENCODER, digits), (DECODER, latents))
     }
+    _check_proofs(proofs)
+    return proofs
+
+
+def _check_proofs(proofs: dict[str, Proof]) -> None:
     for role, proof in proofs.items():
         for peer, outputs in proof.largest_difference.items():
             shown = ", ".join(f"{name} {value:.1e}" for name, value in outputs.items())
             log.info("%s: largest difference from %s: %s", role, peer, shown)
     _raise_if([f"{role}: {failure}" for role, proof in proofs.items() for failure in proof.failures])
-    return proofs
 
 
-def _write_variants(files: dict[str, dict[str, Path]], digits: NDArray[np.uint8], seed: int) -> None:
-    """int8, calibrated on training digits and on draws of their latents, and fp16."""
-    z_mean, z_log_var = Encoder(files[_EXACT][ENCODER.role])(digits)
+def _draw_latents(encoder: Encoder, digits: NDArray[np.uint8], seed: int) -> NDArray[np.float32]:
+    """One draw from q(z|x) of each digit."""
+    z_mean, z_log_var = encoder(digits)
     noise = np.random.default_rng(seed).standard_normal(z_mean.shape, np.float32)
-    latents = z_mean + np.exp(z_log_var / 2) * noise
+    return (z_mean + np.exp(z_log_var / 2) * noise).astype(np.float32, copy=False)
+
+
+def _write_variants(files: dict[str, dict[str, Path]], digits: NDArray[np.uint8], latents: NDArray[np.float32]) -> None:
+    """int8, calibrated on training digits and on draws of their latents, and fp16."""
     for interface, tensors in ((ENCODER, digits), (DECODER, latents)):
         exact = files[_EXACT][interface.role]
         write_int8(exact, files["int8"][interface.role], interface.input.name, tensors)
@@ -165,31 +211,27 @@ def _check_prices(prices: dict[str, Price], exact: Elbo) -> None:
     _raise_if([failure for name, found in prices.items() for failure in found.failures(name, BUDGETS[name], exact)])
 
 
-def _describe(
-    variant: str,
-    files: dict[str, Path],
-    latent_dim: int,
-    operations: dict[str, int],
-    data: dict[str, Any],
-    params_sha256: str,
-    nats: float,
-) -> None:
-    for role, file in files.items():
-        interface = INTERFACES[role]
-        tensors = [tensor.resolved(latent_dim) for tensor in (interface.input, *interface.outputs)]
-        properties = {
-            "role": role,
-            "variant": variant,
-            "latent_dim": str(latent_dim),
-            OPERATIONS: str(operations[role]),
-            "data_source": data["source"],
-            "data_sha256": _digest(data["files"]),
-            "params_sha256": params_sha256,
-            "validation_negative_elbo": f"{nats:.4f}",
-            "package_version": __version__,
-            **{f"meaning_of_{tensor.name}": f"{tensor}: {tensor.meaning}" for tensor in tensors},
-        }
-        describe(file, interface, properties)
+def _write_mixture(mixture: Mixture, file: Path, tolerance: Tolerance, seed: int) -> Proof:
+    """The file and its test vectors, proven against NumPy and ONNX's evaluator."""
+    file.parent.mkdir()
+    write_mixture(mixture, file)
+    generator = np.random.default_rng(seed)
+    rows, latent_dim = max(BATCH_SIZES), mixture.means.shape[1]
+    tensors = [generator.random(rows, np.float32), generator.standard_normal((rows, latent_dim), np.float32)]
+    by_numpy = {"numpy": lambda *batch: {"z": mixture.sample(*batch)}}
+    proof = prove(file, MIXTURE, by_numpy, tensors, tolerance, MIXTURE_OPERATORS)
+    _check_proofs({MIXTURE.role: proof})
+    nats = mixture.log_likelihood
+    log.info("mixture: %.3f nats per latents of a validation digit, prior %.3f", nats["mixture"], nats["prior"])
+    vectors = [tensor[:_VECTORS] for tensor in tensors]
+    write_vectors(file.parent / TEST_DATA, MIXTURE, vectors, [mixture.sample(*vectors)])
+    return proof
+
+
+def _describe(file: Path, interface: Interface, latent_dim: int, facts: dict[str, str]) -> None:
+    tensors = [tensor.resolved(latent_dim) for tensor in (*interface.inputs, *interface.outputs)]
+    meanings = {f"meaning_of_{tensor.name}": f"{tensor}: {tensor.meaning}" for tensor in tensors}
+    describe(file, interface, {"role": interface.role, "package_version": __version__, **facts, **meanings})
 
 
 def _digest(content: Any) -> str:
@@ -212,12 +254,11 @@ def _write_vectors(scratch: Path, files: dict[str, Path], validation: NDArray[np
     digits = validation[:_VECTORS]
     z = np.random.default_rng(seed).standard_normal((_VECTORS, decoder.latent_dim), np.float32)
     for interface, inputs, outputs in ((ENCODER, digits, encoder(digits)), (DECODER, z, (decoder(z),))):
-        names = [tensor.name for tensor in (interface.input, *interface.outputs)]
-        write_vectors(scratch / interface.role / TEST_DATA, inputs, names, outputs)
+        write_vectors(scratch / interface.role / TEST_DATA, interface, [inputs], outputs)
 
 
 def _put_in_place(scratch: Path, exports: Path) -> None:
     for role in INTERFACES:
-        with atomic_folder(exports / role, owns=["*.onnx", MANIFEST_FILE, TEST_DATA]) as beside:
+        with atomic_folder(exports / role, owns=["*.onnx", MANIFEST_FILE, TEST_DATA, MIXTURE.role]) as beside:
             shutil.copytree(scratch / role, beside, dirs_exist_ok=True)
     (scratch / MANIFEST_FILE).replace(exports / MANIFEST_FILE)

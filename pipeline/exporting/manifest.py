@@ -13,9 +13,12 @@ from pipeline.exporting.price import BUDGETS, Price
 from pipeline.files import sha256, write_json
 from pipeline.inference.bundle import DIGEST, manifest_digest
 from pipeline.interface import (
+    DECODER,
     INTERFACES,
     IR_VERSION,
     MANIFEST_FILE,
+    MIXTURE,
+    MODEL_FILE,
     OPSET,
     SCHEMA_VERSION,
     TEST_DATA,
@@ -26,21 +29,25 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from pipeline.exporting.mixture import Mixture
     from pipeline.inference.elbo import Elbo
 
 
-def write_manifests(bundle: Path, common: Mapping[str, Any], models: Mapping[str, Any]) -> dict[str, Any]:
+def write_manifests(
+    bundle: Path, common: Mapping[str, Any], models: Mapping[str, Any], mixture: Mapping[str, Any]
+) -> dict[str, Any]:
     """Write the manifest of each half, then that of the whole, which lists the others; returns the last.
 
     Args:
         bundle: holds a folder per role.
         common: what is said of both halves.
         models: per role what `describe_model` gives, with paths within the folder of that role.
+        mixture: what `describe_mixture` gives; it lies in the folder of the decoder.
     """
     for role, about in models.items():
-        _write(bundle / role, common, {role: about})
+        _write(bundle / role, common, {role: about}, mixture if role == DECODER.role else None)
     whole = {role: _moved(about, f"{role}/") for role, about in models.items()}
-    return _write(bundle, common, whole)
+    return _write(bundle, common, whole, _moved(mixture, f"{DECODER.role}/"))
 
 
 def describe_common(
@@ -89,18 +96,39 @@ def describe_model(role: str, latent_dim: int, proof: Proof, prices: Mapping[str
     }
 
 
+def describe_mixture(mixture: Mixture, proof: Proof) -> dict[str, Any]:
+    """Interface, proof and figures of the mixture."""
+    components, latent_dim = mixture.means.shape
+    return {
+        "file": f"{MIXTURE.role}/{MODEL_FILE}",
+        "inputs": [str(tensor.resolved(latent_dim)) for tensor in MIXTURE.inputs],
+        "outputs": [str(tensor.resolved(latent_dim)) for tensor in MIXTURE.outputs],
+        "test_data": f"{MIXTURE.role}/{TEST_DATA}",
+        "components": components,
+        "log_likelihood": {name: round(nats, 4) for name, nats in mixture.log_likelihood.items()},
+        "largest_difference": proof.largest_difference,
+    }
+
+
 def _moved(about: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    variants = {name: {**variant, "file": prefix + variant["file"]} for name, variant in about["variants"].items()}
-    return {**about, "test_data": prefix + about["test_data"], "variants": variants}
+    """The same with paths from above."""
+    moved = {**about, **{key: prefix + about[key] for key in ("file", "test_data") if key in about}}
+    if "variants" in about:
+        moved["variants"] = {name: _moved(variant, prefix) for name, variant in about["variants"].items()}
+    return moved
 
 
-def _write(folder: Path, common: Mapping[str, Any], models: Mapping[str, Any]) -> dict[str, Any]:
+def _write(
+    folder: Path, common: Mapping[str, Any], models: Mapping[str, Any], mixture: Mapping[str, Any] | None
+) -> dict[str, Any]:
     files = sorted(file for file in folder.rglob("*") if file.is_file() and file != folder / MANIFEST_FILE)
     listed = [
         {"path": file.relative_to(folder).as_posix(), "bytes": file.stat().st_size, "sha256": sha256(file)}
         for file in files
     ]
     manifest = {**common, "models": dict(models), "files": listed}
+    if mixture is not None:
+        manifest[MIXTURE.role] = dict(mixture)
     manifest[DIGEST] = manifest_digest(manifest)
     write_json(folder / MANIFEST_FILE, manifest)
     return manifest

@@ -11,24 +11,26 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
+from pipeline.exporting.describe import PRODUCTS, count_operations
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-_SMALL = 0.1  # share of the weights
+_SMALL = 0.1  # share of the weights, and of the operations
 _BATCH = 500
-_PRODUCTS = ("Gemm", "MatMul")
+_DENSE = ("Gemm", "MatMul")
 
 
 def write_int8(source: Path, target: Path, name: str, tensors: NDArray[np.generic]) -> None:
-    """Quantise the large matrix products of `source` to int8 by static calibration.
+    """Quantise the large matrix products and convolutions of `source` to int8 by static calibration.
 
     Weights are int8 per output channel, of 7 bits, activations uint8 (QDQ). Static: the result for an image does not
-    depend on the others in its batch. Products with few weights, such as those with the latents, stay in float32: they
-    cost nothing and the latents need the precision. So do all outputs of products: they are accumulated in 32 bits
-    anyway.
+    depend on the others in its batch. Small products, such as those with the latents, stay in float32: they cost
+    nothing and the latents need the precision. So do the outputs of matrix products, which are accumulated in 32 bits
+    anyway; for those of convolutions ONNX Runtime has no such operator.
 
     Args:
         source: the float32 model.
@@ -37,19 +39,20 @@ def write_int8(source: Path, target: Path, name: str, tensors: NDArray[np.generi
         tensors: what to calibrate on, `[n, ...]`.
     """
     quant_pre_process(str(source), str(target), skip_optimization=True, skip_symbolic_shape=True)
+    model = onnx.load(source)
     quantize_static(
         target,
         target,
         _Calibration(name, tensors),
         quant_format=QuantFormat.QDQ,
-        op_types_to_quantize=list(_PRODUCTS),
-        nodes_to_exclude=_small_products(onnx.load(source)),
+        op_types_to_quantize=[*PRODUCTS, "Relu"],
+        nodes_to_exclude=_left_in_float(model),
         per_channel=True,
         # Processors without VNNI add pairs of products in 16 bits: with weights of 7 bits these can't overflow.
         reduce_range=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
-        extra_options={"OpTypesToExcludeOutputQuantization": list(_PRODUCTS)},
+        extra_options={"OpTypesToExcludeOutputQuantization": list(_DENSE)},
     )
 
 
@@ -73,11 +76,19 @@ class _Calibration(CalibrationDataReader):  # type: ignore[misc]
         return next(self._batches, None)
 
 
-def _small_products(model: onnx.ModelProto) -> list[str]:
+def _left_in_float(model: onnx.ModelProto) -> list[str]:
+    """Small products, and each `Relu` but those of quantised convolutions, with which they become one operator."""
     sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in model.graph.initializer}
-    small = _SMALL * sum(sizes.values())
-    return [
+    products = {node.name: sizes.get(node.input[1], 0) for node in model.graph.node if node.op_type in PRODUCTS}
+    small = _small(products) & _small(count_operations(model))
+    maker = {name: node for node in model.graph.node for name in node.output}
+    lone = {
         node.name
         for node in model.graph.node
-        if node.op_type in _PRODUCTS and max(sizes.get(name, 0) for name in node.input) < small
-    ]
+        if node.op_type == "Relu" and (maker[node.input[0]].op_type != "Conv" or maker[node.input[0]].name in small)
+    }
+    return sorted(small | lone)
+
+
+def _small(counts: Mapping[str, int]) -> set[str]:
+    return {name for name, count in counts.items() if count < _SMALL * sum(counts.values())}

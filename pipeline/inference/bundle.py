@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pipeline.errors import BundleError
 from pipeline.files import sha256
-from pipeline.interface import INTERFACES, MANIFEST_FILE, SCHEMA_VERSION, Interface
+from pipeline.interface import INTERFACES, MANIFEST_FILE, MIXTURE, SCHEMA_VERSION, Interface
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Model:
-    """One half of the autoencoder, its test vectors and the files that compute it."""
+    """One half of the autoencoder, or the mixture, its test vectors and the files that compute it."""
 
     interface: Interface
     inputs: tuple[str, ...]
@@ -56,6 +56,8 @@ class Bundle:
     absolute: float
     relative: float
     models: dict[str, Model]
+    mixture: Model | None
+    """Of float32 alone; with the decoder, but for bundles older than mixtures."""
     files: tuple[ListedFile, ...]
 
 
@@ -125,12 +127,14 @@ def _bundle(folder: Path, content: Any) -> Bundle:
     models = {role: _model(role, entry, latent_dim) for role, entry in manifest.named("models")}
     if not models:
         raise _ManifestError("lists no model; run `vae export` again")
+    mixture = _mixture(manifest.entry(MIXTURE.role), latent_dim) if MIXTURE.role in content else None
     listed = {file.path for file in files}
-    for model in models.values():
+    for model in [*models.values(), *([mixture] if mixture else [])]:
         for path in (*model.inputs, *model.outputs, *(variant.file for variant in model.variants.values())):
             if path not in listed:
                 raise _ManifestError(f"does not list {path} under files; take the bundle anew")
-    return Bundle(folder, latent_dim, tolerance.number("absolute"), tolerance.number("relative"), models, files)
+    absolute, relative = (tolerance.number(part) for part in ("absolute", "relative"))
+    return Bundle(folder, latent_dim, absolute, relative, models, mixture, files)
 
 
 def _listed(entry: "_Entry") -> ListedFile:
@@ -141,11 +145,7 @@ def _model(role: str, entry: "_Entry", latent_dim: int) -> Model:
     interface = INTERFACES.get(role)
     if interface is None:
         raise _ManifestError(f"lists the model {role!r}, expected {' or '.join(INTERFACES)}")
-    found = [entry.take("input", str), *entry.take("outputs", list)]
-    expected = [str(tensor.resolved(latent_dim)) for tensor in (interface.input, *interface.outputs)]
-    if found != expected:
-        raise _ManifestError(f"says that the {role} has {found}, expected {expected}")
-    vectors = entry.path("test_data")
+    _check_tensors(interface, [entry.take("input", str), *entry.take("outputs", list)], latent_dim)
     variants = {
         name: Variant(
             variant.path("file"), None if name == FLOAT32 else variant.entry("budget").number("mean_difference")
@@ -154,12 +154,25 @@ def _model(role: str, entry: "_Entry", latent_dim: int) -> Model:
     }
     if FLOAT32 not in variants:
         raise _ManifestError(f"lists no {FLOAT32} variant of the {role}")
-    return Model(
-        interface,
-        (f"{vectors}/input_0.pb",),
-        tuple(f"{vectors}/output_{number}.pb" for number in range(len(interface.outputs))),
-        variants,
-    )
+    return _with_vectors(interface, entry, variants)
+
+
+def _mixture(entry: "_Entry", latent_dim: int) -> Model:
+    _check_tensors(MIXTURE, [*entry.take("inputs", list), *entry.take("outputs", list)], latent_dim)
+    return _with_vectors(MIXTURE, entry, {FLOAT32: Variant(entry.path("file"), None)})
+
+
+def _check_tensors(interface: Interface, found: list[Any], latent_dim: int) -> None:
+    expected = [str(tensor.resolved(latent_dim)) for tensor in (*interface.inputs, *interface.outputs)]
+    if found != expected:
+        raise _ManifestError(f"says that the {interface.role} has {found}, expected {expected}")
+
+
+def _with_vectors(interface: Interface, entry: "_Entry", variants: dict[str, Variant]) -> Model:
+    folder = entry.path("test_data")
+    inputs = tuple(f"{folder}/input_{number}.pb" for number in range(len(interface.inputs)))
+    outputs = tuple(f"{folder}/output_{number}.pb" for number in range(len(interface.outputs)))
+    return Model(interface, inputs, outputs, variants)
 
 
 class _Entry:

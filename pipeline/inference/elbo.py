@@ -15,7 +15,7 @@ from pipeline.inference.session import Decoder, Encoder
 
 _BATCH = 512
 # The decoder gives float32 probabilities: nearer to 0 or 1 than this they can't be told from 0 or 1.
-_SMALLEST = np.float32(1e-7)
+SMALLEST = np.float32(1e-7)
 
 Floats = NDArray[np.floating[Any]]
 
@@ -41,7 +41,7 @@ class Elbo:
 
 def binary_cross_entropy(image: Floats, probability: Floats) -> Floats:
     """Of grey levels in [0, 1], summed over pixels: `[n, 28, 28]` twice to `[n]`. Not a likelihood."""
-    p = np.clip(probability, _SMALLEST, 1 - _SMALLEST)
+    p = np.clip(probability, SMALLEST, 1 - SMALLEST)
     terms: Floats = -(image * np.log(p) + (1 - image) * np.log1p(-p))
     total: Floats = terms.sum(axis=(1, 2), dtype=np.float64)
     return total

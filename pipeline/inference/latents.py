@@ -1,4 +1,4 @@
-"""Where the latents to decode come from: the prior, a grid over its quantiles, or a file."""
+"""Where the latents to decode come from: the prior, a mixture, a grid over the prior's quantiles, or a file."""
 
 import hashlib
 import json
@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.rows import BadRow
-from pipeline.errors import DataError, FormatError
+from pipeline.errors import DataError, FormatError, ModelError
+from pipeline.inference.mixture import Mixture
 from pipeline.inference.target import MANIFEST
 
 Floats = NDArray[np.float32]
 
-_ROWS_PER_DRAW = 4096  # of the prior, from one generator
+_ROWS_PER_DRAW = 4096  # from one generator
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,12 @@ def choose_latents(
     seed: int = 0,
     path: Path | None = None,
     side: int | None = None,
+    fitted: Path | None = None,
 ) -> LatentSource:
-    """Latents from the file `path` (the first `count`), a manifold of `side`, or else `count` draws from the prior."""
+    """Latents from the file `path` (the first `count`), a manifold of `side`, or else `count` draws.
+
+    These are from the mixture `fitted`, or without one from the prior.
+    """
     if path is not None:
         source = open_latents(path, latent_dim)
         if count is not None and count > source.count:
@@ -77,6 +82,8 @@ def choose_latents(
         return source if count is None else replace(source, count=count)
     if side is not None:
         return manifold(side, latent_dim)
+    if fitted is not None:
+        return mixture(fitted, count or 0, seed, latent_dim)
     return prior(count or 0, seed, latent_dim)
 
 
@@ -86,20 +93,44 @@ def prior(count: int, seed: int, latent_dim: int) -> LatentSource:
     Rows 4,096 k and on are drawn from `numpy.random.default_rng([seed, k])`, so that each stretch can be drawn by
     itself, and more draws begin with the same.
     """
+    words = f"N(0, I) seed={seed} latent_dim={latent_dim}"
+    return _drawn(words, count, lambda block, rows: _noise(seed, block, rows, latent_dim))
 
-    def draw(start: int, stop: int) -> Floats:
+
+def mixture(path: Path, count: int, seed: int, latent_dim: int) -> LatentSource:
+    """`count` draws from the Gaussian mixture at `path`, an ONNX file or a folder with `model.onnx`.
+
+    The noise is what `prior` draws with the same seed; what picks the Gaussians of rows 4,096 k and on is drawn from
+    `numpy.random.default_rng([seed, k, 1])`.
+
+    Raises:
+        ModelError: no such file, not a mixture, or one of another latent size.
+    """
+    model = Mixture(path)
+    if model.latent_dim != latent_dim:
+        raise ModelError(f"{model.path} gives {model.latent_dim} latent(s), the decoder takes {latent_dim}")
+
+    def draw(block: int, rows: int) -> Floats:
+        uniform = np.random.default_rng([seed, block, 1]).random(rows, np.float32)
+        (z,) = model.run(uniform, _noise(seed, block, rows, latent_dim))
+        return z
+
+    return _drawn(f"mixture {model.sha256} seed={seed} latent_dim={latent_dim}", count, draw)
+
+
+def _noise(seed: int, block: int, rows: int, latent_dim: int) -> Floats:
+    return np.random.default_rng([seed, block]).standard_normal((rows, latent_dim), np.float32)
+
+
+def _drawn(words: str, count: int, draw: Callable[[int, int], Floats]) -> LatentSource:
+    """Latents that `words` define; `draw(block, rows)` gives the first rows of a block of 4,096."""
+
+    def rows_of(start: int, stop: int) -> Floats:
         blocks = range(start // _ROWS_PER_DRAW, -(-stop // _ROWS_PER_DRAW))
-        drawn = []
-        for block in blocks:
-            rows = min(_ROWS_PER_DRAW, stop - block * _ROWS_PER_DRAW)
-            drawn.append(np.random.default_rng([seed, block]).standard_normal((rows, latent_dim), np.float32))
+        drawn = [draw(block, min(_ROWS_PER_DRAW, stop - block * _ROWS_PER_DRAW)) for block in blocks]
         return np.concatenate(drawn)[start - blocks.start * _ROWS_PER_DRAW :]
 
-    def load(start: int, stop: int) -> Callable[[], Floats]:
-        return lambda: draw(start, stop)
-
-    words = f"N(0, I) seed={seed} latent_dim={latent_dim}"
-    return LatentSource(words, count, load, lambda: words)
+    return LatentSource(words, count, lambda start, stop: lambda: rows_of(start, stop), lambda: words)
 
 
 def manifold(side: int, latent_dim: int) -> LatentSource:

@@ -9,16 +9,18 @@ import numpy as np
 
 from pipeline.errors import BundleError, FormatError
 from pipeline.inference.bundle import FLOAT32, Bundle, Model, Variant, check_files, read_bundle
+from pipeline.inference.mixture import Mixture
 from pipeline.inference.session import Decoder, Encoder, Floats, open_model
 from pipeline.inference.tensor_file import Values, read_tensor
-from pipeline.interface import BATCH, ENCODER, MODEL_FILE, Tensor, describe
+from pipeline.interface import BATCH, DECODER, ENCODER, MIXTURE, MODEL_FILE, Tensor, describe
 
 _SPEED_BATCH = 512
 _SPEED_ROUNDS = 5  # at least
 _SPEED_SECONDS = 0.2  # for each file, if that takes more rounds
 
 Differences = dict[str, float]
-Half = Encoder | Decoder
+AnyModel = Encoder | Decoder | Mixture
+_CLASSES: dict[str, type[AnyModel]] = {ENCODER.role: Encoder, DECODER.role: Decoder, MIXTURE.role: Mixture}
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Checked:
     mean_difference: Differences
     budget: float
     """Of the mean difference; of float32, the absolute part of the tolerance of each value."""
-    images_per_second: float = 0.0  # until it is measured
+    images_per_second: float = 0.0  # until it is measured; of the mixture, latents
     speed: float = 0.0
     """As a multiple of the float32 variant's, one thread each, medians of alternating rounds."""
 
@@ -97,10 +99,11 @@ def verify(folder: Path) -> Report:
     bundle = read_bundle(folder)
     check_files(bundle)
     with np.errstate(all="ignore"):  # what is not finite is refused, not warned of
-        passed = [_check_model(bundle, model) for model in bundle.models.values()]
+        models = [*bundle.models.values(), *([bundle.mixture] if bundle.mixture else [])]
+        passed = [_check_model(bundle, model) for model in models]
     measured = []
-    for vector, halves, variants in passed:
-        rates = _images_per_second(halves, vector)
+    for inputs, files, variants in passed:
+        rates = _rows_per_second(files, inputs)
         for variant, rate in zip(variants, rates, strict=True):
             measured.append(replace(variant, images_per_second=rate, speed=rate / rates[0]))
     return Report(str(folder), len(bundle.files), tuple(measured))
@@ -126,19 +129,20 @@ def info(path: Path) -> Info:
     )
 
 
-def _check_model(bundle: Bundle, model: Model) -> tuple[Values, list[Half], list[Checked]]:
-    """The input of the test vectors, and the variants that do what the manifest says, float32 first."""
-    vector, *expected = _read_vectors(bundle, model)
+def _check_model(bundle: Bundle, model: Model) -> tuple[list[Values], list[AnyModel], list[Checked]]:
+    """The inputs of the test vectors, and the variants that do what the manifest says, float32 first."""
+    vectors = _read_vectors(bundle, model)
+    inputs, expected = vectors[: len(model.inputs)], vectors[len(model.inputs) :]
     role, outputs = model.interface.role, [output.name for output in model.interface.outputs]
-    halves: list[Half] = []
+    files: list[AnyModel] = []
     checked = []
     for name, variant in sorted(model.variants.items(), key=lambda item: item[0] != FLOAT32):
         file = bundle.folder / variant.file
-        half: Half = Encoder(file) if role == ENCODER.role else Decoder(file)
-        if half.latent_dim != bundle.latent_dim:
-            raise BundleError(f"{file} has {half.latent_dim} latent(s), the manifest says {bundle.latent_dim}")
+        opened = _CLASSES[role](file)
+        if opened.latent_dim != bundle.latent_dim:
+            raise BundleError(f"{file} has {opened.latent_dim} latent(s), the manifest says {bundle.latent_dim}")
         differences = {}
-        for output, found, wanted in zip(outputs, half.run(vector), expected, strict=True):
+        for output, found, wanted in zip(outputs, opened.run(*inputs), expected, strict=True):
             if found.shape != wanted.shape:
                 raise BundleError(f"{file} gives {output} as {found.shape}, the test vector is {wanted.shape}")
             differences[output] = np.abs(found - wanted)
@@ -148,15 +152,15 @@ def _check_model(bundle: Bundle, model: Model) -> tuple[Values, list[Half], list
         largest = {output: float(difference.max()) for output, difference in differences.items()}
         mean = {output: float(difference.mean(dtype=np.float64)) for output, difference in differences.items()}
         budget = bundle.absolute if variant.mean_difference is None else variant.mean_difference
-        halves.append(half)
+        files.append(opened)
         checked.append(Checked(role, name, variant.file, file.stat().st_size, largest, mean, budget))
-    return vector, halves, checked
+    return inputs, files, checked
 
 
 def _read_vectors(bundle: Bundle, model: Model) -> list[Values]:
-    """The input and the outputs of a model's test data set."""
+    """The inputs, then the outputs, of a model's test data set."""
     vectors: list[Values] = []
-    tensors = (model.interface.input, *model.interface.outputs)
+    tensors = (*model.interface.inputs, *model.interface.outputs)
     for path, tensor in zip((*model.inputs, *model.outputs), tensors, strict=True):
         file = bundle.folder / path
         try:
@@ -184,15 +188,15 @@ def _complaint(bundle: Bundle, variant: Variant, difference: Floats, wanted: Val
     return f"off by {mean:.1e} on average, budget {variant.mean_difference:g}"
 
 
-def _images_per_second(halves: list[Half], vector: Values) -> list[float]:
+def _rows_per_second(files: list[AnyModel], inputs: list[Values]) -> list[float]:
     """The rate of each model on one thread, in alternating rounds, so that all see the same machine."""
-    batch = np.resize(vector, (_SPEED_BATCH, *vector.shape[1:]))
-    seconds: list[list[float]] = [[] for _ in halves]
-    end = time.perf_counter() + _SPEED_SECONDS * len(halves)
+    batch = [np.resize(values, (_SPEED_BATCH, *values.shape[1:])) for values in inputs]
+    seconds: list[list[float]] = [[] for _ in files]
+    end = time.perf_counter() + _SPEED_SECONDS * len(files)
     while len(seconds[0]) < _SPEED_ROUNDS or time.perf_counter() < end:
-        for half, taken in zip(halves, seconds, strict=True):
+        for opened, taken in zip(files, seconds, strict=True):
             start = time.perf_counter()
-            half.run(batch)
+            opened.run(*batch)
             taken.append(time.perf_counter() - start)
     return [_SPEED_BATCH / median(taken) for taken in seconds]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.interface import INTERFACES, VARIANT_FILES
+from pipeline.interface import INTERFACES, MIXTURE, VARIANT_FILES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 CARD_FILE = "README.md"
 _SNIPPETS = Path(__file__).parent / "snippets"
@@ -24,23 +24,25 @@ _SOURCES = {
 }
 
 
-def model_card(manifest: Mapping[str, Any], test: Mapping[str, Any]) -> str:
+def model_card(manifest: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
     """The card as Markdown.
 
     Args:
         manifest: of the whole bundle, as `export` returns it.
-        test: the figures of the test digits, as `evaluate` has them.
+        figures: of the test digits, as `evaluate` returns them.
     """
     data = _SOURCES[manifest["data"]["source"]].format(held_out=manifest["validation"]["images"])
     return "\n\n".join(
         [
             _HEAD.format(latent_dim=manifest["latent_dim"], data=data),
             "## Figures",
-            _figures(manifest["validation"], test),
+            _elbos(manifest["validation"], figures["test"]),
             _FIGURES_NOTE,
+            _more_figures(figures),
+            _MORE_FIGURES_NOTE,
             "## Files",
-            _interfaces(manifest["latent_dim"]),
-            _variants(manifest["models"], manifest["files"], manifest["validation"]["negative_elbo"]),
+            _interfaces(manifest),
+            _variants(manifest),
             _VARIANTS_NOTE,
             "## Use",
             *(_snippet(file, *about) for file, about in _LANGUAGES.items()),
@@ -53,7 +55,7 @@ def model_card(manifest: Mapping[str, Any], test: Mapping[str, Any]) -> str:
     )
 
 
-def _figures(validation: Mapping[str, Any], test: Mapping[str, Any]) -> str:
+def _elbos(validation: Mapping[str, Any], test: Mapping[str, Any]) -> str:
     rows = [
         "| digits | negative ELBO | = reconstruction | + KL |",
         "|---|---|---|---|",
@@ -66,18 +68,44 @@ def _figures(validation: Mapping[str, Any], test: Mapping[str, Any]) -> str:
     return "\n".join(rows)
 
 
-def _interfaces(latent_dim: int) -> str:
+def _more_figures(figures: Mapping[str, Any]) -> str:
+    likelihood, latents = figures["likelihood"], figures["latents"]
+    rows = [
+        f"| test digits, binarised: -log p(x), upper bound of {likelihood['importance_samples']:,} draws "
+        f"(arXiv:1509.00519) | {likelihood['negative_log_likelihood']:.2f} \N{PLUS-MINUS SIGN} "
+        f"{likelihood['standard_error']:.2f} nats |",
+        f"| the same digits: negative ELBO | {likelihood['negative_elbo']:.2f} nats |",
+        f"| active latents | {latents['active']} of {len(latents['kl_per_latent'])} |",
+        *(
+            f"| digits told by {name} from `z_mean`; from pixels "
+            f"| {latents[f'{key}_accuracy']:.1%}; {latents[f'{key}_accuracy_pixels']:.1%} |"
+            for key, name in (("knn", "their nearest neighbours"), ("linear_probe", "logistic regression"))
+        ),
+        f"| KL of all latents together from N(0, I) | {latents['aggregate_kl']:.2f} nats |",
+        *(
+            f"| precision and recall of digits drawn from the {name} (arXiv:1904.06991, 64 principal components) "
+            f"| {sample['precision']:.1%}, {sample['recall']:.1%} |"
+            for name, sample in figures["samples"].items()
+        ),
+    ]
+    return "\n".join(["| figure | |", "|---|---|", *rows])
+
+
+def _interfaces(manifest: Mapping[str, Any]) -> str:
     rows = ["| model | | tensor | meaning |", "|---|---|---|---|"]
-    for role, interface in INTERFACES.items():
-        for kind, tensors in (("input", (interface.input,)), ("output", interface.outputs)):
-            rows += [f"| {role} | {kind} | `{t.resolved(latent_dim)}` | {t.meaning} |" for t in tensors]
+    for interface in [*INTERFACES.values(), *([MIXTURE] if MIXTURE.role in manifest else [])]:
+        for kind, tensors in (("input", interface.inputs), ("output", interface.outputs)):
+            rows += [
+                f"| {interface.role} | {kind} | `{t.resolved(manifest['latent_dim'])}` | {t.meaning} |" for t in tensors
+            ]
     return "\n".join(rows)
 
 
-def _variants(models: Mapping[str, Any], files: Sequence[Mapping[str, Any]], exact: float) -> str:
-    sizes = {file["path"]: file["bytes"] for file in files}
+def _variants(manifest: Mapping[str, Any]) -> str:
+    sizes = {file["path"]: file["bytes"] for file in manifest["files"]}
+    exact = manifest["validation"]["negative_elbo"]
     rows = ["| file | numbers | bytes | mean difference | largest | negative ELBO |", "|---|---|---|---|---|---|"]
-    for model in models.values():
+    for model in manifest["models"].values():
         for name in VARIANT_FILES:
             variant = model["variants"].get(name)
             if variant is None:
@@ -89,6 +117,9 @@ def _variants(models: Mapping[str, Any], files: Sequence[Mapping[str, Any]], exa
             mean, largest = (max(variant[f"{key}_difference"].values()) for key in ("mean", "largest"))
             cost = variant["negative_elbo"] - exact
             rows.append(f"{start} {mean:.5f} | {largest:.4f} | {cost:+.3f} |")
+    if MIXTURE.role in manifest:
+        file = manifest[MIXTURE.role]["file"]
+        rows.append(f"| `{file}` | float32 | {sizes[file]:,} | | | |")
     return "\n".join(rows)
 
 
@@ -110,8 +141,13 @@ own."""
 _FIGURES_NOTE = """\
 In nats per digit, summed over pixels and latents, averaged over digits, measured through the float32 files.
 The reconstruction is the binary cross-entropy of grey levels in [0, 1]: the classic objective of this model, not a
-likelihood, and not comparable with figures on binarised digits. The test digits were used for nothing but this
-table."""
+likelihood, and not comparable with figures on binarised digits. The test digits were used for nothing but these
+tables."""
+
+_MORE_FIGURES_NOTE = """\
+Each pixel of a binarised digit is ink with the probability of its grey level, drawn once. Precision is the share of
+generated digits that lie among test digits, recall the share of test digits that lie among generated ones; with few
+latents these lie on a thin sheet that test digits do not meet, so that recall is near 0."""
 
 _VARIANTS_NOTE = """\
 The differences are from float32, over the validation digits: of a pixel for the decoder, of `z_mean` or

@@ -1,58 +1,138 @@
-"""Pictures of latents."""
+"""Charts: where the digits lie among the latents, and how training went."""
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
+from PIL import Image
 
-# Paul Tol's "muted" scheme and black: ten colours that colour-blind people tell apart, of different lightness.
-# https://personal.sron.nl/~pault/
+from pipeline.errors import DataError, FormatError
+
+# Paul Tol's "muted" scheme, its two lightest darkened for thin numerals, and black: ten colours that colour-blind
+# people tell apart, of different lightness. https://personal.sron.nl/~pault/
 COLOURS = (
-    "#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77", "#CC6677", "#882255", "#AA4499", "#000000",
+    "#332288", "#5AA9D0", "#44AA99", "#117733", "#999933", "#C2AD45", "#CC6677", "#882255", "#AA4499", "#000000",
 )  # fmt: skip
+DPI = 144  # twice what CSS calls a pixel
+_WIDTH = 8.4  # inches
+_CURVES = {"loss": "loss", "reconstruction": "reconstruction", "kl": "KL"}
+_SPLITS: dict[str, dict[str, Any]] = {  # told apart without colour, too: in print, or by those who do not see it
+    "train": {"label": "training", "color": "#332288", "linestyle": "-", "marker": "o"},
+    "eval": {"label": "validation", "color": "#CC6677", "linestyle": "--", "marker": "s", "markerfacecolor": "white"},
+}
+_LAYERS = 10  # in which the digits are drawn, so that none covers the others
+
+Floats = NDArray[np.float32]
+Curve = tuple[list[int], list[float]]
+
+
+def most_active(kl_per_latent: Sequence[float], count: int) -> list[int]:
+    """The numbers of the latents with the largest KL from the prior, largest first."""
+    return [int(latent) for latent in np.argsort(-np.asarray(kl_per_latent), kind="stable")[:count]]
 
 
 def scatter_latents(
-    z_mean: NDArray[np.float32],
+    z_mean: Floats,
     labels: NDArray[np.uint8],
     kl_per_latent: Sequence[float],
     title: str,
     path: Path,
 ) -> None:
-    """Plot `z_mean` `[n, latent_dim]`, coloured by digit, along the two latents with the largest KL.
+    """Plot `z_mean` `[n, latent_dim]`, each as its digit, along the two latents with the largest KL.
 
-    With one latent the digit itself is the other axis.
+    Below, once more for each digit by itself. With one latent the digit is the other axis.
     """
-    order = np.argsort(kl_per_latent)[::-1]
-    axes = sorted(int(axis) for axis in order[:2])
+    axes = sorted(most_active(kl_per_latent, 2))
     x = z_mean[:, axes[0]]
-    y: NDArray[Any] = z_mean[:, axes[1]] if len(axes) > 1 else labels
-    figure = Figure(figsize=(7.5, 7), dpi=120, layout="constrained")
-    plot = figure.subplots()
-    for digit, colour in enumerate(COLOURS):
+    single = len(axes) == 1
+    noise = np.random.default_rng(0).uniform(-0.35, 0.35, len(labels)) if single else 0  # so that none hides another
+    y: NDArray[Any] = labels + noise if single else z_mean[:, axes[1]]
+    figure = Figure(
+        figsize=(_WIDTH, 7.5 if single else 12), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)
+    )
+    if single:
+        plot = figure.subplots()
+        plot.set_yticks(range(len(COLOURS)))
+    else:
+        parts = figure.subfigures(2, 1, height_ratios=[7.5, 4.5], squeeze=False)
+        plot = parts[0, 0].subplots()
+        _each_digit(parts[1, 0].subplots(2, 5, sharex=True, sharey=True).flat, x, y, labels)
+    for layer in range(_LAYERS):
+        for digit, colour in enumerate(COLOURS):
+            rows = np.flatnonzero(labels == digit)[layer::_LAYERS]
+            plot.scatter(x[rows], y[rows], s=18, marker=f"${digit}$", linewidths=0, color=colour)
+    plot.set_xlabel(axis_label(axes[0], kl_per_latent))
+    plot.set_ylabel("digit" if single else axis_label(axes[1], kl_per_latent))
+    shown = "" if len(kl_per_latent) <= 2 else f": the 2 of {len(kl_per_latent)} with the largest KL"
+    plot.set_title(title + shown, loc="left", fontweight="bold")
+    save(figure, path)
+
+
+def training_curves(folder: Path, source: str, path: Path) -> None:
+    """Plot loss, reconstruction and KL over the epochs, from DVCLive's `{train,eval}/*.tsv` in `folder`.
+
+    Raises:
+        DataError: a file is missing.
+        FormatError: it does not hold steps and numbers.
+    """
+    figure = Figure(figsize=(_WIDTH, 3.4), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
+    for plot, (metric, name) in zip(figure.subplots(1, len(_CURVES)), _CURVES.items(), strict=True):
+        for split, style in _SPLITS.items():
+            epochs, values = _read_curve(folder / split / f"{metric}.tsv", metric)
+            every = -(-len(epochs) // 20)  # more markers would make one thick line
+            plot.plot(epochs, values, linewidth=1.8, markersize=5, markevery=every, **style)
+        plot.set_title(name)
+        plot.set_xlabel("epoch")
+        plot.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
+        plot.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        plot.grid(color="#dddddd", linewidth=0.8)
+        plot.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("nats per image")
+    figure.axes[0].legend(frameon=False)
+    figure.suptitle(f"Training on {source}", x=0.01, ha="left", fontweight="bold")
+    save(figure, path)
+
+
+def axis_label(latent: int, kl_per_latent: Sequence[float]) -> str:
+    """What an axis along a latent is called."""
+    return f"z[{latent}], KL {kl_per_latent[latent]:.2f} nats"
+
+
+def save(figure: Figure, path: Path, mode: Literal["RGB", "L"] = "RGB") -> None:
+    """Write a figure as PNG of equal bytes for equal pixels, without the transparency that Matplotlib adds."""
+    with io.BytesIO() as file:
+        figure.savefig(file, format="png")
+        with Image.open(file) as picture:
+            picture.convert(mode).save(path, format="PNG", dpi=(DPI, DPI))
+
+
+def _each_digit(plots: Iterable[Axes], x: Floats, y: NDArray[Any], labels: NDArray[np.uint8]) -> None:
+    """Each digit in black before all the others in grey."""
+    for digit, plot in enumerate(plots):
         rows = labels == digit
-        if not rows.any():
-            continue
-        plot.scatter(x[rows], y[rows], s=4, alpha=0.6, linewidths=0, color=colour, label=str(digit))
-        plot.annotate(
-            str(digit),
-            (float(np.median(x[rows])), float(np.median(y[rows]))),
-            fontsize=15,
-            fontweight="bold",
-            ha="center",
-            va="center",
-            bbox={"boxstyle": "circle,pad=0.2", "facecolor": "white", "edgecolor": colour, "alpha": 0.85},
-        )
-    plot.set_xlabel(_axis_label(axes[0], kl_per_latent))
-    plot.set_ylabel(_axis_label(axes[1], kl_per_latent) if len(axes) > 1 else "digit")
-    shown = "" if len(kl_per_latent) <= 2 else f"\nthe 2 of {len(kl_per_latent)} latents with the largest KL"
-    plot.set_title(title + shown)
-    plot.legend(title="digit", markerscale=4, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    figure.savefig(path, metadata={"Software": None})
+        for shown, colour in ((~rows, "#cccccc"), (rows, "#000000")):
+            plot.scatter(x[shown], y[shown], s=2.5, linewidths=0, color=colour)
+        plot.set_title(f"{digit}", fontsize="medium", fontweight="bold")
+        plot.tick_params(labelsize="small")
 
 
-def _axis_label(axis: int, kl_per_latent: Sequence[float]) -> str:
-    return f"z_mean[{axis}], KL {kl_per_latent[axis]:.2f} nats"
+def _read_curve(path: Path, metric: str) -> Curve:
+    """Epochs, from 1 on, and the values of one file of DVCLive."""
+    try:
+        with path.open(newline="") as file:
+            rows = [(int(row["step"]) + 1, float(row[metric])) for row in csv.DictReader(file, delimiter="\t")]
+        if not rows:
+            raise ValueError("no epoch")
+    except FileNotFoundError:
+        raise DataError(f"{path} was not found; run `vae train` (or `dvc repro`) first") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise FormatError(f"{path} does not hold the columns step and {metric}; run `vae train` again") from error
+    return [epoch for epoch, _ in rows], [value for _, value in rows]

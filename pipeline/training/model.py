@@ -7,11 +7,12 @@ Everything is written in `keras.ops`, so that it runs unchanged on every backend
     z -> decoder -> logits -> sigmoid -> image [28, 28]
 
 Kingma & Welling, Auto-Encoding Variational Bayes (2013), arXiv:1312.6114; equation and appendix numbers below refer to
-that paper.
+that paper. Burda et al., Importance Weighted Autoencoders (2015), arXiv:1509.00519.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -23,64 +24,113 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def build_encoder(latent_dim: int, units: Sequence[int]) -> keras.Model:
+def build_encoder(
+    latent_dim: int, units: Sequence[int], filters: Sequence[int] = (), activation: str = "relu"
+) -> keras.Model:
     """Images to the parameters of a diagonal Gaussian.
 
     Input `image`: uint8 `[batch, 28, 28]`. Outputs `z_mean`, `z_log_var`: float32 `[batch, latent_dim]`.
+
+    Args:
+        latent_dim: the number of latents.
+        units: of each dense hidden layer.
+        filters: channels of each convolution before these, which halves height and width.
+        activation: of every hidden layer, as Keras names it.
     """
     image = keras.Input(IMAGE_SHAPE, dtype="uint8", name="image")
     hidden = layers.Rescaling(1 / 255, name="scale")(image)
-    hidden = layers.Reshape((PIXELS,), name="flatten")(hidden)
-    hidden = _dense_stack(hidden, units, "encoder")
-    outputs = {name: layers.Dense(latent_dim, name=name)(hidden) for name in ("z_mean", "z_log_var")}
+    if filters:
+        hidden = layers.Reshape((*IMAGE_SHAPE, 1), name="channel")(hidden)
+    for number, channels in enumerate(filters, start=1):
+        hidden = layers.Conv2D(
+            channels, _KERNEL, strides=2, padding="same", activation=activation, name=f"halve_{number}"
+        )(hidden)
+    hidden = layers.Flatten(name="flatten")(hidden)
+    hidden = _dense_stack(hidden, units, activation, "encoder")
+    # Mixed precision ends here: the latents need float32.
+    outputs = {name: layers.Dense(latent_dim, dtype="float32", name=name)(hidden) for name in ("z_mean", "z_log_var")}
     return keras.Model(image, outputs, name=ENCODER.role)
 
 
-def build_decoder(latent_dim: int, units: Sequence[int]) -> keras.Model:
+def build_decoder(
+    latent_dim: int, units: Sequence[int], filters: Sequence[int] = (), activation: str = "relu"
+) -> keras.Model:
     """Latents to images.
 
     Input `z`: float32 `[batch, latent_dim]`. Output `image`: float32 `[batch, 28, 28]`, each in [0, 1].
     The layer named `logits` holds the values before the sigmoid.
+
+    Args:
+        latent_dim: the number of latents.
+        units: of each dense hidden layer.
+        filters: channels that go into each convolution after these, which doubles height and width.
+        activation: of every hidden layer, as Keras names it.
     """
     z = keras.Input((latent_dim,), name="z")
-    hidden = _dense_stack(z, units, "decoder")
-    logits = layers.Dense(PIXELS, name="pixels")(hidden)
-    logits = layers.Reshape(IMAGE_SHAPE, name="logits")(logits)
-    return keras.Model(z, {"image": layers.Activation("sigmoid", name="image")(logits)}, name=DECODER.role)
+    hidden = _dense_stack(z, units, activation, "decoder")
+    if filters:
+        side = IMAGE_SHAPE[0] // 2 ** len(filters)
+        hidden = layers.Dense(side * side * filters[0], activation=activation, name="spread")(hidden)
+        hidden = layers.Reshape((side, side, filters[0]), name="channels")(hidden)
+        for number, channels in enumerate(filters[1:], start=1):
+            hidden = _double(hidden, channels, activation, f"double_{number}")
+        logits = _double(hidden, 1, None, "pixels")
+    else:
+        logits = layers.Dense(PIXELS, dtype="float32", name="pixels")(hidden)
+    logits = layers.Reshape(IMAGE_SHAPE, dtype="float32", name="logits")(logits)
+    image = layers.Activation("sigmoid", dtype="float32", name="image")(logits)
+    return keras.Model(z, {"image": image}, name=DECODER.role)
 
 
-def _dense_stack(hidden: KerasTensor, units: Sequence[int], name: str) -> KerasTensor:
+_KERNEL = 5  # pixels along each side
+
+
+def _dense_stack(hidden: KerasTensor, units: Sequence[int], activation: str, name: str) -> KerasTensor:
     for number, size in enumerate(units, start=1):
-        hidden = layers.Dense(size, activation="relu", name=f"{name}_{number}")(hidden)
+        hidden = layers.Dense(size, activation=activation, name=f"{name}_{number}")(hidden)
     return hidden
+
+
+def _double(hidden: KerasTensor, channels: int, activation: str | None, name: str) -> KerasTensor:
+    """Twice the height and width: four times the channels, dealt out to 2 x 2 pixels.
+
+    Shi et al. (2016), arXiv:1609.05158. A plain convolution, unlike a transposed one, is fast in every runtime.
+    """
+    side = hidden.shape[1]
+    hidden = layers.Conv2D(4 * channels, 3, padding="same", activation=activation, name=name)(hidden)
+    hidden = layers.Reshape((side, side, 2, 2, channels), name=f"{name}_split")(hidden)
+    hidden = layers.Permute((1, 3, 2, 4, 5), name=f"{name}_deal")(hidden)
+    return layers.Reshape((2 * side, 2 * side, channels), name=f"{name}_join")(hidden)
 
 
 @keras.saving.register_keras_serializable("pipeline")
 class Sampling(layers.Layer):  # type: ignore[misc]
-    """Draws `z` from the encoder's Gaussian by the reparameterisation trick (section 2.4)."""
+    """Draws `z` from the encoder's Gaussian by the reparameterisation trick (section 2.4), `samples` times."""
 
-    def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
+    def __init__(self, seed: int | None = None, samples: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.seed = seed
+        self.seed, self.samples = seed, samples
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, z_mean: KerasTensor, z_log_var: KerasTensor) -> KerasTensor:
-        """Both float32 `[batch, latent_dim]`; so is the result."""
-        noise = keras.random.normal(ops.shape(z_mean), seed=self.seed_generator)
+        """Both float32 `[batch, latent_dim]`; the result `[batch, samples, latent_dim]`."""
+        z_mean, z_log_var = z_mean[:, None], z_log_var[:, None]
+        shape = ops.shape(z_mean)
+        noise = keras.random.normal((shape[0], self.samples, shape[2]), seed=self.seed_generator)
         return z_mean + ops.exp(z_log_var / 2) * noise
 
     def get_config(self) -> dict[str, Any]:
-        """The seed, beside what every layer has."""
-        return {**super().get_config(), "seed": self.seed}
+        """Seed and number of samples, beside what every layer has."""
+        return {**super().get_config(), "seed": self.seed, "samples": self.samples}
 
 
 def reconstruction_loss(image: KerasTensor, logits: KerasTensor) -> KerasTensor:
-    """Binary cross-entropy of grey levels in nats, summed over pixels: `[batch]`.
+    """Binary cross-entropy in nats, summed over pixels: `[..., 28, 28]` twice to `[...]`.
 
-    `image` float32 `[batch, 28, 28]` in [0, 1], `logits` of the same shape. With grey levels this is the classic
-    objective, not a likelihood (appendix C.1 is for binary pixels).
+    With pixels of 0 and 1 it is -log p(x|z) (appendix C.1). With grey levels in [0, 1] it is the classic objective,
+    not a likelihood. Softplus of the logits instead of logarithms of probabilities: the sigmoid saturates in float32.
     """
-    return ops.sum(ops.binary_crossentropy(image, logits, from_logits=True), axis=(1, 2))
+    return ops.sum(ops.softplus(logits) - image * logits, axis=(-2, -1))
 
 
 def kl_divergence(z_mean: KerasTensor, z_log_var: KerasTensor) -> KerasTensor:
@@ -88,41 +138,105 @@ def kl_divergence(z_mean: KerasTensor, z_log_var: KerasTensor) -> KerasTensor:
     return 0.5 * ops.sum(ops.exp(z_log_var) + ops.square(z_mean) - 1 - z_log_var, axis=-1)
 
 
+def log_ratio(z: KerasTensor, z_mean: KerasTensor, z_log_var: KerasTensor) -> KerasTensor:
+    """The log of p(z) / q(z|x) of draws `[batch, samples, latent_dim]`, summed over latents: `[batch, samples]`."""
+    z_mean, z_log_var = z_mean[:, None], z_log_var[:, None]
+    distance = ops.square(z - z_mean) * ops.exp(-z_log_var)
+    return 0.5 * ops.sum(distance + z_log_var - ops.square(z), axis=-1)
+
+
+def importance_weighted_bound(log_weights: KerasTensor) -> KerasTensor:
+    """The lower bound on log p(x) of Burda et al. (equation 8): `[batch, samples]` to `[batch]`."""
+    return ops.logsumexp(log_weights, axis=-1) - math.log(log_weights.shape[-1])
+
+
 class VAE(keras.Model):  # type: ignore[misc]
     """Encoder, sampling and decoder with the negative evidence lower bound as loss (equation 10).
 
-    It is trained on uint8 images `[batch, 28, 28]` alone and reports `reconstruction` and `kl`, whose sum is `loss`:
-    nats per image, averaged over images.
+    It is trained on images alone, uint8 `[batch, 28, 28]`, or on their numbers, int32 `[batch]`, where `digits` looks
+    them up. It reports `reconstruction` and `kl` in nats per image, averaged over images, whose sum is `loss` unless
+    the KL is weighted, or more than one sample makes the loss an importance-weighted bound.
+
+    Args:
+        encoder: images to Gaussians.
+        decoder: latents to images.
+        seed: of all draws.
+        digits: a layer from numbers to images.
+        kl_weight: of the KL, in training only.
+        kl_warmup_steps: in which this weight grows from 0.
+        samples: draws of the latents per image.
+        binarise: draw every pixel afresh, with its grey level as probability.
     """
 
-    def __init__(self, encoder: keras.Model, decoder: keras.Model, seed: int, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        encoder: keras.Model,
+        decoder: keras.Model,
+        seed: int,
+        *,
+        digits: layers.Layer | None = None,
+        kl_weight: float = 1.0,
+        kl_warmup_steps: int = 0,
+        samples: int = 1,
+        binarise: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.encoder = encoder
         self.decoder = decoder
-        self.sampling = Sampling(seed, name="sampling")
-        # The loss is computed from logits: the sigmoid saturates in float32.
+        self.digits = digits
+        self.kl_weight, self.kl_warmup_steps, self.binarise = kl_weight, kl_warmup_steps, binarise
+        self.sampling = Sampling(seed, samples, dtype="float32", name="sampling")
+        self.pixel_seed = keras.random.SeedGenerator(seed + 1)
         self.logits = keras.Model(decoder.input, decoder.get_layer("logits").output, name="decoder_logits")
+        # Its own count: on JAX the optimizer's is out of sight while the loss is computed.
+        self.step = self.add_weight(shape=(), dtype="float32", initializer="zeros", trainable=False, name="step")
         self.reconstruction = keras.metrics.Mean("reconstruction")
         self.kl = keras.metrics.Mean("kl")
 
-    def call(self, image: KerasTensor) -> dict[str, KerasTensor]:
-        """All that the loss needs: `logits`, `z_mean`, `z_log_var`."""
-        latents = self.encoder(image)
-        return {"logits": self.logits(self.sampling(latents["z_mean"], latents["z_log_var"])), **latents}
+    def call(self, x: KerasTensor) -> dict[str, KerasTensor]:
+        """All that the loss needs: `image` in [0, 1], `logits` `[batch, samples, 28, 28]`, `z` and its Gaussian."""
+        x = self.digits(x) if self.digits is not None else x
+        image = ops.cast(x, "float32") / 255
+        if self.binarise:
+            draws = keras.random.uniform(ops.shape(image), dtype="float32", seed=self.pixel_seed)
+            image = ops.cast(draws < image, "float32")
+            x = ops.cast(255 * image, "uint8")
+        latents = self.encoder(x)
+        z = self.sampling(latents["z_mean"], latents["z_log_var"])
+        logits = self.logits(ops.reshape(z, (-1, z.shape[-1])))
+        logits = ops.reshape(logits, (-1, self.sampling.samples, *IMAGE_SHAPE))
+        return {"image": image, "logits": logits, "z": z, **latents}
 
     def compute_loss(
         self,
-        x: KerasTensor = None,
+        x: KerasTensor = None,  # noqa: ARG002
         y: KerasTensor = None,  # noqa: ARG002
         y_pred: Any = None,
         sample_weight: KerasTensor = None,  # noqa: ARG002
-        training: bool = True,  # noqa: ARG002
+        training: bool = True,
     ) -> KerasTensor:
-        """The negative ELBO, averaged over the batch; a scalar."""
-        image = ops.cast(x, "float32") / 255
-        reconstruction = ops.mean(reconstruction_loss(image, y_pred["logits"]))
-        kl = ops.mean(kl_divergence(y_pred["z_mean"], y_pred["z_log_var"]))
-        batch = ops.shape(x)[0]
-        self.reconstruction.update_state(reconstruction, batch)
-        self.kl.update_state(kl, batch)
-        return reconstruction + kl
+        """The negative of the bound, averaged over the batch; a scalar. Outside training the KL has its full weight."""
+        reconstruction = reconstruction_loss(y_pred["image"][:, None], y_pred["logits"])
+        kl = kl_divergence(y_pred["z_mean"], y_pred["z_log_var"])
+        batch = ops.shape(kl)[0]
+        self.reconstruction.update_state(ops.mean(reconstruction), batch)
+        self.kl.update_state(ops.mean(kl), batch)
+        weight = self._next_kl_weight() if training else 1.0
+        if self.sampling.samples == 1:
+            return ops.mean(reconstruction[:, 0] + weight * kl)
+        ratio = log_ratio(y_pred["z"], y_pred["z_mean"], y_pred["z_log_var"])
+        return -ops.mean(importance_weighted_bound(weight * ratio - reconstruction))
+
+    def trained_variables(self) -> list[keras.Variable]:
+        """All that a step changes, besides the optimizer's: weights, the count of steps, both generators."""
+        generators = (self.sampling.seed_generator, self.pixel_seed)
+        states = [generator.state for generator in generators]
+        return [*self.encoder.variables, *self.decoder.variables, self.step, *states]
+
+    def _next_kl_weight(self) -> KerasTensor | float:
+        if not self.kl_warmup_steps:
+            return self.kl_weight
+        weight = self.kl_weight * ops.minimum(1.0, self.step / self.kl_warmup_steps)
+        self.step.assign_add(1.0)
+        return weight

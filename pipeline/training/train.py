@@ -5,36 +5,44 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
-from dvclive.keras import DVCLiveCallback
 from dvclive.live import Live
 from scmrepo.exceptions import SCMError
 
 from pipeline.data.prepared import read_split, read_stats
 from pipeline.errors import TrainingError
 from pipeline.files import atomic_folder, refuse_foreign, write_json
+from pipeline.training.checkpoint import Checkpoint, Progress
 from pipeline.training.device import prepare_device, repeat_exactly
+from pipeline.training.digits import Digits
 from pipeline.training.model import VAE, build_decoder, build_encoder
+from pipeline.training.watch import Watch
 from pipeline.training.weights import ORIGIN_FILE, save_half
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from pipeline.params import Model, Train
 
 log = logging.getLogger(__name__)
 
 _OWN = ("*.json", "*.weights.h5")
+_VALIDATION_BATCH = 500
 
 
 def train(
     model: Model, params: Train, prepared: Path, folder: Path, report: Path, verbose: int | str = "auto"
 ) -> dict[str, float]:
     """Fit the model on the training digits and write encoder and decoder to `folder`.
+
+    The weights are those of the epoch with the lowest validation loss. Killed and called again, it goes on after the
+    last whole epoch and ends with the same weights.
 
     Args:
         model: the sizes of the network.
@@ -45,57 +53,125 @@ def train(
         verbose: progress of `fit`, as Keras counts it (0 silent, 1 bar, 2 one line per epoch).
 
     Returns:
-        The figures of the last epoch, in nats per image: `loss`, `reconstruction`, `kl`, each also as `val_...`.
+        The figures of the chosen epoch, in nats per image: `loss`, `reconstruction`, `kl`, each also as `val_...`,
+        and its number, `epoch`, counted from 1.
 
     Raises:
-        TrainingError: the loss is not finite, or the git repository has no commit yet.
+        TrainingError: the loss is not finite, the posterior collapsed, or the git repository has no commit yet.
         OutputError: `folder` or `report` holds something else.
     """
-    images, _ = read_split(prepared, "train")
-    validation, _ = read_split(prepared, "validation")
+    images, validation = _read_images(prepared, params)
     stats = read_stats(prepared)
     device = prepare_device()
-    log.info("training on %s: %s images, %s epochs", device, f"{len(images):,}", params.epochs)
-    repeat_exactly(params.seed, jit_compile=params.jit_compile)
-    vae = VAE(
-        build_encoder(model.latent_dim, model.encoder_units),
-        build_decoder(model.latent_dim, model.decoder_units),
-        seed=params.seed,
-    )
-    vae.compile(
-        optimizer=keras.optimizers.Adam(params.learning_rate),
-        jit_compile=params.jit_compile,
-        steps_per_execution=params.steps_per_execution,
-    )
     refuse_foreign(folder, owns=_OWN)
-    with _logged(report) as live:
-        history = vae.fit(
-            np.asarray(images),
-            batch_size=params.batch_size,
-            epochs=params.epochs,
-            validation_data=(np.asarray(validation),),
-            callbacks=[keras.callbacks.TerminateOnNaN(), DVCLiveCallback(live=live)],
-            verbose=verbose,
-        ).history
-        if not all(math.isfinite(loss) for loss in history["loss"] + history["val_loss"]):
-            raise TrainingError(
-                f"the loss is not finite after epoch {len(history['loss'])}; lower train.learning_rate "
-                f"(now {params.learning_rate:g})"
-            )
-    origin = {
+    repeat_exactly(params.seed, jit_compile=params.jit_compile)
+    digits = Digits(np.concatenate([images, validation]), shuffled=len(images), seed=params.seed)
+    vae = build_vae(model, params, digits, steps_per_epoch=math.ceil(len(images) / params.batch_size))
+    origin: dict[str, Any] = {
         "model": model.model_dump(mode="json"),
         "train": params.model_dump(mode="json"),
         "data": {name: stats[name] for name in ("source", "files")},
     }
+    checkpoint = Checkpoint(folder, {**origin, "stats": stats, "device": device, "keras": keras.__version__})
+    state = [*vae.trained_variables(), *vae.optimizer.variables]
+    weights = [*vae.encoder.variables, *vae.decoder.variables]
+    with _live(report) as live:
+        progress = checkpoint.restore(state)
+        done = len(progress.history)
+        begun = f", going on after epoch {done}" if done else ""
+        log.info("training on %s: %s images, %s epochs%s", device, f"{len(images):,}", params.epochs, begun)
+        vae.fit(
+            np.arange(len(images), dtype=np.int32),
+            batch_size=params.batch_size,
+            epochs=params.epochs,
+            initial_epoch=params.epochs if _is_over(progress, params) else done,
+            shuffle=False,  # `digits` does it
+            validation_data=(np.arange(len(images), len(images) + len(validation), dtype=np.int32),),
+            validation_batch_size=_VALIDATION_BATCH,
+            callbacks=[Watch(params, digits, progress, checkpoint, state, weights)],
+            verbose=verbose,
+        )
+        chosen = {"epoch": progress.best_epoch, **progress.history[progress.best_epoch - 1]}
+        _log(live, progress, chosen)
     with atomic_folder(folder, owns=_OWN) as beside:
-        for half in (vae.encoder, vae.decoder):
+        for half in _halves(model, progress.best):
             save_half(half, beside)
-        write_json(beside / ORIGIN_FILE, origin)
-    return {name: values[-1] for name, values in history.items()}
+        write_json(beside / ORIGIN_FILE, {**origin, "epoch": chosen["epoch"]})
+    checkpoint.remove()
+    return chosen
+
+
+def build_vae(model: Model, params: Train, digits: keras.layers.Layer | None, steps_per_epoch: int) -> VAE:
+    """The network, compiled as the parameters say, on numbers of `digits` (or on images without these)."""
+    policy = "float32" if params.precision == "float32" else f"mixed_{params.precision}"
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        vae = VAE(
+            *_build_halves(model),
+            seed=params.seed,
+            digits=digits,
+            kl_weight=params.kl_weight,
+            kl_warmup_steps=params.kl_warmup_epochs * steps_per_epoch,
+            samples=params.importance_samples,
+            binarise=params.binarisation == "dynamic",
+        )
+    finally:
+        keras.config.set_dtype_policy(before)
+    rate: Any = params.learning_rate
+    if params.schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(rate, params.epochs * steps_per_epoch)
+    vae.compile(
+        optimizer=keras.optimizers.Adam(rate, weight_decay=params.weight_decay or None),
+        jit_compile=params.jit_compile,
+        steps_per_execution=params.steps_per_execution,
+    )
+    vae.optimizer.build(vae.trainable_variables)
+    return vae
+
+
+def _build_halves(model: Model) -> tuple[keras.Model, keras.Model]:
+    return (
+        build_encoder(model.latent_dim, model.encoder_units, model.encoder_filters, model.activation),
+        build_decoder(model.latent_dim, model.decoder_units, model.decoder_filters, model.activation),
+    )
+
+
+def _halves(model: Model, weights: list[NDArray[Any]]) -> tuple[keras.Model, keras.Model]:
+    """Both halves with these weights, in float32 whatever the precision of training."""
+    encoder, decoder = _build_halves(model)
+    for variable, value in zip([*encoder.variables, *decoder.variables], weights, strict=True):
+        variable.assign(value)
+    return encoder, decoder
+
+
+def _read_images(prepared: Path, params: Train) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Training and validation images; binarised once where they are not grey (training: unless afresh each time)."""
+    images, validation = (np.asarray(read_split(prepared, split)[0]) for split in ("train", "validation"))
+    generator = np.random.default_rng(params.seed)
+    if params.binarisation != "none":
+        validation = binarise(validation, generator)
+    if params.binarisation == "static":
+        images = binarise(images, generator)
+    return images, validation
+
+
+def binarise(images: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:
+    """Each pixel 255 with the probability of its grey level, else 0; uint8 in, uint8 out."""
+    drawn: NDArray[np.uint8] = np.where(generator.random(images.shape, np.float32) * 255 < images, 255, 0).astype(
+        np.uint8
+    )
+    return drawn
+
+
+def _is_over(progress: Progress, params: Train) -> bool:
+    """Whether an earlier run did all, but was killed before its weights were in place."""
+    done = len(progress.history)
+    return bool(params.patience and done and done - progress.best_epoch >= params.patience)
 
 
 @contextlib.contextmanager
-def _logged(report: Path) -> Iterator[Live]:
+def _live(report: Path) -> Iterator[Live]:
     """DVCLive, whose folder appears when all epochs are in it."""
     with atomic_folder(report, owns=["metrics.json", "plots"]) as unfinished:
         try:
@@ -104,3 +180,14 @@ def _logged(report: Path) -> Iterator[Live]:
             raise TrainingError(f"DVCLive can't use this git repository ({error}); make a first commit") from error
         with live:
             yield live
+
+
+def _log(live: Live, progress: Progress, chosen: dict[str, float]) -> None:
+    """Every epoch, also those of an interrupted run, as DVCLive's own callback names them."""
+    for figures in progress.history:
+        for name, value in figures.items():
+            split = "eval" if name.startswith("val_") else "train"
+            live.log_metric(f"{split}/{name.removeprefix('val_')}", value)
+        live.next_step()  # type: ignore[no-untyped-call]
+    live.summary["chosen"] = chosen
+    live.make_summary()  # type: ignore[no-untyped-call]

@@ -6,7 +6,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from pipeline.exporting.check import Tolerance, prove
+from pipeline.exporting.check import Tolerance, by_keras, prove
 from pipeline.exporting.convert import convert
 from pipeline.interface import DECODER, ENCODER, IMAGE_SHAPE
 from pipeline.training.model import build_decoder, build_encoder
@@ -31,7 +31,7 @@ def file(encoder: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def test_a_faithful_conversion_has_no_failure(file: Path, encoder: keras.Model) -> None:
-    proof = prove(file, ENCODER, encoder, IMAGES, TOLERANCE)
+    proof = prove(file, ENCODER, by_keras(encoder), [IMAGES], TOLERANCE)
     assert proof.failures == ()
     assert set(proof.largest_difference) == {"keras", "reference"}
     for outputs in proof.largest_difference.values():
@@ -41,7 +41,7 @@ def test_a_faithful_conversion_has_no_failure(file: Path, encoder: keras.Model) 
 
 def test_other_weights_fail_at_every_batch_size(file: Path) -> None:
     keras.utils.set_random_seed(1)
-    proof = prove(file, ENCODER, build_encoder(2, [16]), IMAGES, TOLERANCE)
+    proof = prove(file, ENCODER, by_keras(build_encoder(2, [16])), [IMAGES], TOLERANCE)
     places = [failure.split(":")[0] for failure in proof.failures]
     assert sorted(places) == sorted(f"{o} at batch size {n}" for o in ("z_mean", "z_log_var") for n in (1, 3, 257))
     assert max(proof.largest_difference["keras"].values()) > 1e-4
@@ -53,7 +53,7 @@ def test_a_difference_in_one_element_is_found(file: Path, encoder: keras.Model) 
     other.set_weights(encoder.get_weights())
     kernel, bias = other.get_layer("z_mean").get_weights()
     other.get_layer("z_mean").set_weights([kernel, bias + np.float32([0, 0.01])])
-    proof = prove(file, ENCODER, other, IMAGES, TOLERANCE)
+    proof = prove(file, ENCODER, by_keras(other), [IMAGES], TOLERANCE)
     assert proof.largest_difference["keras"]["z_mean"] == pytest.approx(0.01, rel=0.01)
     assert {failure.split()[0] for failure in proof.failures} == {"z_mean"}
 
@@ -61,11 +61,11 @@ def test_a_difference_in_one_element_is_found(file: Path, encoder: keras.Model) 
 def test_nan_is_a_failure(file: Path, encoder: keras.Model) -> None:
     other = build_encoder(2, [16])
     other.set_weights([np.full_like(weight, np.nan) for weight in encoder.get_weights()])
-    assert prove(file, ENCODER, other, IMAGES, TOLERANCE).failures
+    assert prove(file, ENCODER, by_keras(other), [IMAGES], TOLERANCE).failures
 
 
 def test_another_interface_is_a_failure(file: Path) -> None:
-    proof = prove(file, DECODER, build_decoder(2, [16]), np.zeros((257, 2), np.float32), TOLERANCE)
+    proof = prove(file, DECODER, by_keras(build_decoder(2, [16])), [np.zeros((257, 2), np.float32)], TOLERANCE)
     assert len(proof.failures) == 2  # the input and the output
 
 
@@ -73,12 +73,12 @@ def test_every_structural_failure_is_listed(file: Path, encoder: keras.Model, tm
     model = onnx.load(file)
     model.ir_version = 9
     relu = next(node for node in model.graph.node if node.op_type == "Relu")
-    relu.op_type = "Elu"
+    relu.op_type = "HardSwish"
     model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 3  # what inference finds is 2
     onnx.save(model, tmp_path / "model.onnx")
-    failures = " ".join(prove(tmp_path / "model.onnx", ENCODER, encoder, IMAGES, TOLERANCE).failures)
+    failures = " ".join(prove(tmp_path / "model.onnx", ENCODER, by_keras(encoder), [IMAGES], TOLERANCE).failures)
     assert "IR 9, expected ai.onnx 17 and IR 8" in failures
-    assert "uses the operators Elu" in failures
+    assert "uses the operators HardSwish" in failures
     assert "onnx.checker refuses it" in failures
 
 
@@ -88,6 +88,6 @@ def test_a_custom_operator_is_refused_by_name(tmp_path: Path, encoder: keras.Mod
     graph = helper.make_graph([helper.make_node("Magic", ["image"], ["z_mean"], domain="x")], "g", [image], [output])
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("x", 1)]
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), tmp_path / "model.onnx")
-    failures = prove(tmp_path / "model.onnx", ENCODER, encoder, IMAGES, TOLERANCE).failures
+    failures = prove(tmp_path / "model.onnx", ENCODER, by_keras(encoder), [IMAGES], TOLERANCE).failures
     assert any("operators Magic" in failure for failure in failures)
     assert any("ONNX Runtime cannot load it" in failure for failure in failures)

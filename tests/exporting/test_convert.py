@@ -5,9 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 
+from pipeline.exporting.check import Tolerance, by_keras, prove
 from pipeline.exporting.convert import convert
+from pipeline.interface import DECODER
 from pipeline.training.model import build_decoder, build_encoder
 from pipeline.training.weights import save_half
 
@@ -46,6 +49,62 @@ def test_every_dense_layer_is_one_node(models: Path, tmp_path: Path) -> None:
     convert(models, "decoder", tmp_path / "decoder.onnx")
     operators = [node.op_type for node in onnx.load(tmp_path / "decoder.onnx").graph.node]
     assert operators == ["Gemm", "Relu", "Gemm", "Reshape", "Sigmoid"]
+
+
+@pytest.fixture(scope="module")
+def convolutions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both halves with convolutions, converted."""
+    folder = tmp_path_factory.mktemp("convolutions")
+    generator = np.random.default_rng(0)
+    for half in (build_encoder(3, [8], [2, 4]), build_decoder(3, [8], [4, 2])):
+        half.set_weights([generator.normal(0, 0.3, weight.shape) for weight in half.get_weights()])
+        save_half(half, folder)
+        convert(folder, half.name, folder / f"{half.name}.onnx")
+    return folder
+
+
+def test_convolutions_need_no_shape_that_is_computed(convolutions: Path) -> None:
+    """Twice the height and width is one deal of channels to pixels: rows, columns, their halves, channels."""
+    twice = ["Transpose", "Reshape", "Transpose", "Reshape"]
+    dense = ["Gemm", "Relu", "Gemm", "Relu", "Reshape", "Transpose"]
+    for role, expected in (
+        ("encoder", ["Conv", "Relu", "Conv", "Relu", "Transpose", "Reshape", "Gemm", "Relu", "Gemm", "Gemm"]),
+        ("decoder", [*dense, "Conv", "Relu", *twice, "Transpose", "Conv", *twice, "Sigmoid"]),
+    ):
+        operators = [node.op_type for node in onnx.load(convolutions / f"{role}.onnx").graph.node]
+        assert operators[-len(expected) :] == expected
+
+
+@pytest.mark.parametrize("role", ["encoder", "decoder"])
+def test_convolutions_convert_to_the_same_bytes_again(role: str, convolutions: Path, tmp_path: Path) -> None:
+    convert(convolutions, role, tmp_path / "again.onnx")
+    assert (tmp_path / "again.onnx").read_bytes() == (convolutions / f"{role}.onnx").read_bytes()
+
+
+@pytest.mark.parametrize("role", ["encoder", "decoder"])
+def test_convolutions_give_an_image_the_same_bytes_in_any_batch(role: str, convolutions: Path) -> None:
+    session = ort.InferenceSession(convolutions / f"{role}.onnx")
+    generator = np.random.default_rng(0)
+    images, z = generator.integers(0, 256, (512, 28, 28), np.uint8), generator.standard_normal((512, 3), np.float32)
+    name, tensor = ("image", images) if role == "encoder" else ("z", z)
+    whole = session.run(None, {name: tensor})
+    for size in (1, 7, 128, 256):
+        pieces = [session.run(None, {name: tensor[start : start + size]}) for start in range(0, 512, size)]
+        for output, several in zip(whole, zip(*pieces, strict=True), strict=True):
+            assert output.tobytes() == np.concatenate(several).tobytes()
+
+
+ACTIVATIONS = ["relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "tanh"]
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_activation_converts_to_operators_that_all_runtimes_have(activation: str, tmp_path: Path) -> None:
+    half = build_decoder(2, [8], activation=activation)
+    save_half(half, tmp_path)
+    convert(tmp_path, "decoder", tmp_path / "decoder.onnx")
+    z = np.random.default_rng(0).normal(0, 3, (257, 2)).astype(np.float32)
+    proof = prove(tmp_path / "decoder.onnx", DECODER, by_keras(half), [z], Tolerance(absolute=1e-5, relative=0))
+    assert proof.failures == ()
 
 
 def test_the_export_runs_on_tensorflow_whatever_backend_trained() -> None:

@@ -22,7 +22,7 @@ from pipeline.training.weights import ORIGIN_FILE, load_half, save_half
 from tests.prepared_digits import prepare_sample
 from tests.test_house import ROOT
 
-PARAMS = Export(absolute_tolerance=1e-4, relative_tolerance=1e-4, calibration_images=500, seed=0)
+PARAMS = Export(absolute_tolerance=1e-4, relative_tolerance=1e-4, calibration_images=500, mixture_components=5, seed=0)
 
 ORIGIN = {
     "model": {"latent_dim": 2},
@@ -50,13 +50,15 @@ def exports(workspace: Path) -> Path:
     return workspace / "exports"
 
 
-def test_an_export_holds_both_models_their_variants_and_vectors_and_nothing_else(exports: Path) -> None:
+def test_an_export_holds_both_models_their_variants_a_mixture_and_vectors_and_nothing_else(exports: Path) -> None:
     files = {file.relative_to(exports).as_posix() for file in exports.rglob("*") if file.is_file()}
     names = ["manifest.json", "model.onnx", "model_fp16.onnx", "model_quantized.onnx"]
     vectors = [f"test_data_set_0/{name}.pb" for name in ("input_0", "output_0")]
     decoder = {f"decoder/{name}" for name in [*names, *vectors]}
     encoder = {f"encoder/{name}" for name in [*names, *vectors, "test_data_set_0/output_1.pb"]}
-    assert files == {"manifest.json"} | encoder | decoder
+    tensors = ["input_0", "input_1", "output_0"]
+    mixture = {"decoder/mixture/model.onnx", *(f"decoder/mixture/test_data_set_0/{name}.pb" for name in tensors)}
+    assert files == {"manifest.json"} | encoder | decoder | mixture
 
 
 @pytest.mark.parametrize("folder", [".", "encoder", "decoder"])
@@ -74,6 +76,8 @@ def test_each_manifest_follows_the_schema_and_lists_its_files(folder: str, expor
     assert listed == found
     for model in manifest["models"].values():
         assert all(variant["file"] in listed for variant in model["variants"].values())
+    assert ("mixture" in manifest) == (folder != "encoder")
+    assert folder == "encoder" or manifest["mixture"]["file"] in listed
 
 
 def test_the_manifest_says_where_the_models_come_from(exports: Path) -> None:
@@ -82,6 +86,10 @@ def test_the_manifest_says_where_the_models_come_from(exports: Path) -> None:
     assert manifest["latent_dim"] == 2
     assert manifest["validation"]["images"] == 500
     assert manifest["models"]["decoder"]["input"] == "z float32[batch, 2]"
+    assert manifest["mixture"]["inputs"] == ["uniform float32[batch]", "noise float32[batch, 2]"]
+    assert manifest["mixture"]["components"] == 5
+    nats = manifest["mixture"]["log_likelihood"]
+    assert nats["mixture"] > nats["prior"]
 
 
 @pytest.mark.parametrize("role", ["encoder", "decoder"])
@@ -100,10 +108,27 @@ def test_each_file_describes_itself(role: str, variant: str, exports: Path) -> N
     assert axes == {"batch"}
 
 
+def test_the_mixture_describes_itself(exports: Path) -> None:
+    model = onnx.load(exports / "decoder/mixture/model.onnx")
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    assert (properties["role"], properties["components"], properties["latent_dim"]) == ("mixture", "5", "2")
+    mixture, prior = (properties[f"validation_log_likelihood_of_{name}"] for name in ("mixture", "prior"))
+    assert float(mixture) > float(prior)
+    assert all(value.doc_string for value in [*model.graph.input, *model.graph.output])
+
+
+def test_the_vectors_of_the_mixture_are_what_it_gives(exports: Path) -> None:
+    folder = exports / "decoder/mixture/test_data_set_0"
+    uniform, noise, z = (read_tensor(folder / f"{name}.pb") for name in ("input_0", "input_1", "output_0"))
+    found = ort.InferenceSession(folder.parent / "model.onnx").run(["z"], {"uniform": uniform, "noise": noise})[0]
+    assert found.shape == (64, 2)
+    np.testing.assert_allclose(found, z, rtol=1e-5, atol=1e-6)
+
+
 def test_a_second_export_gives_the_same_bytes(exports: Path, workspace: Path, tmp_path: Path) -> None:
     export(PARAMS, workspace / "models", workspace / "prepared", tmp_path / "exports")
     files = [file.relative_to(exports) for file in exports.rglob("*") if file.is_file()]
-    assert len(files) == 14
+    assert len(files) == 18
     assert all((exports / file).read_bytes() == (tmp_path / "exports" / file).read_bytes() for file in files)
 
 
@@ -170,3 +195,14 @@ def test_a_variant_over_its_budget_fails_the_stage(
     for place in ("int8 encoder: z_mean", "int8 encoder: z_log_var", "int8 decoder: image"):
         assert f"{place} differs by" in str(caught.value)
     assert list((tmp_path / "exports").iterdir()) == []
+
+
+def test_convolutions_are_exported_too(workspace: Path, tmp_path: Path) -> None:
+    keras.utils.set_random_seed(0)
+    (tmp_path / "models").mkdir()
+    for half in (build_encoder(3, [8], [2, 4], "gelu"), build_decoder(3, [8], [4, 2], "gelu")):
+        save_half(half, tmp_path / "models")
+    write_json(tmp_path / "models" / ORIGIN_FILE, ORIGIN)
+    manifest = export(PARAMS, tmp_path / "models", workspace / "prepared", tmp_path / "exports")
+    assert manifest["latent_dim"] == 3
+    assert set(manifest["models"]["decoder"]["variants"]) == {"float32", "int8", "fp16"}

@@ -7,8 +7,11 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.exporting.check import OPERATORS, QUANTISED_OPERATORS, structure
+from pipeline.exporting.convert import convert
 from pipeline.exporting.variants import write_fp16, write_int8
 from pipeline.interface import DECODER, mismatches
+from pipeline.training.model import build_decoder
+from pipeline.training.weights import save_half
 from tests import onnx_models
 
 Z = np.random.default_rng(0).standard_normal((1000, 2), np.float32)
@@ -60,6 +63,46 @@ def test_int8_weights_are_per_channel_and_products_with_the_latents_stay_float(f
     assert list(matrix.dims) == [onnx_models.UNITS, 784]
     scales = [tensor for tensor in weights.values() if list(tensor.dims) == [784] and "scale" in tensor.name]
     assert scales
+
+
+@pytest.fixture(scope="module")
+def convolutions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A decoder whose hidden convolution has most of the operations, and its variants."""
+    folder = tmp_path_factory.mktemp("convolutions")
+    half = build_decoder(2, [8], [16, 16])
+    generator = np.random.default_rng(0)
+    half.set_weights([generator.normal(0, 0.2, weight.shape) for weight in half.get_weights()])
+    save_half(half, folder)
+    convert(folder, "decoder", folder / "float32.onnx")
+    write_int8(folder / "float32.onnx", folder / "int8.onnx", "z", Z)
+    write_fp16(folder / "float32.onnx", folder / "fp16.onnx")
+    return {name: folder / f"{name}.onnx" for name in ("float32", "int8", "fp16")}
+
+
+@pytest.mark.parametrize(
+    ("variant", "operators", "mean"), [("int8", QUANTISED_OPERATORS, 0.01), ("fp16", OPERATORS, 0.001)]
+)
+def test_a_variant_of_convolutions_is_sound_and_stays_close(
+    variant: str, operators: frozenset[str], mean: float, convolutions: dict[str, Path]
+) -> None:
+    assert structure(convolutions[variant], operators) == []
+    difference = np.abs(decode(convolutions[variant]) - decode(convolutions["float32"]))
+    assert 0 < difference.mean() < mean
+
+
+def test_int8_convolutions_run_as_such_and_give_the_same_bytes_in_any_batch(
+    convolutions: dict[str, Path], tmp_path: Path
+) -> None:
+    """ONNX Runtime makes one operator of a convolution, its `Relu` and what quantises around them."""
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.log_severity_level = 3
+    session = ort.InferenceSession(convolutions["int8"], options)
+    operators = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
+    assert "QLinearConv" in operators
+    whole = session.run(["image"], {"z": Z})[0]
+    pieces = [session.run(["image"], {"z": Z[start : start + 7]})[0] for start in range(0, len(Z), 7)]
+    assert whole.tobytes() == np.concatenate(pieces).tobytes()
 
 
 @pytest.mark.parametrize("variant", ["int8", "fp16"])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pipeline.errors import BundleError
 from pipeline.inference.bundle import DIGEST, check_files, manifest_digest, read_bundle
 from pipeline.interface import MANIFEST_FILE, SCHEMA_VERSION
+from tests.inference import mixtures
 
 
 def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -103,6 +104,38 @@ def test_what_the_manifest_lacks_is_named(
 ) -> None:
     edit(bundle, change)
     assert complaint(bundle).startswith(f"{bundle}/manifest.json {message}")
+
+
+def test_a_mixture_comes_with_the_decoder(bundle: Path) -> None:
+    assert read_bundle(bundle).mixture is None  # as in bundles of earlier releases
+    mixtures.add(bundle)
+    for folder, place in ((bundle, "decoder/mixture"), (bundle / "decoder", "mixture")):
+        mixture = read_bundle(folder).mixture
+        assert mixture is not None
+        assert mixture.variants["float32"].file == f"{place}/model.onnx"
+        assert mixture.inputs == (f"{place}/test_data_set_0/input_0.pb", f"{place}/test_data_set_0/input_1.pb")
+        assert mixture.outputs == (f"{place}/test_data_set_0/output_0.pb",)
+    assert read_bundle(bundle / "encoder").mixture is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda about: about.pop("file"), "needs mixture.file as str, found nothing"),
+        (lambda about: about.update(file="../model.onnx"), "has mixture.file '../model.onnx', expected a path within"),
+        (lambda about: about.update(file="other.onnx"), "does not list other.onnx under files"),
+        (lambda about: about.update(inputs=["noise float32[batch, 3]"]), "says that the mixture has ['noise float32[b"),
+        (lambda about: about.pop("test_data"), "needs mixture.test_data as str, found nothing"),
+    ],
+)
+def test_what_the_entry_of_a_mixture_lacks_is_named(
+    change: Callable[[dict[str, Any]], object], message: str, bundle: Path
+) -> None:
+    mixtures.add(bundle)
+    edit(bundle, lambda content: change(content["mixture"]))
+    assert complaint(bundle).startswith(f"{bundle}/manifest.json {message}")
+    edit(bundle, lambda content: content.update(mixture=None))
+    assert complaint(bundle).startswith(f"{bundle}/manifest.json needs mixture as an object, found NoneType")
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../a", "a/../../b", "", ".", "a\\b", "a\0b", "a\nb", "\ud800"])

@@ -17,11 +17,12 @@ from pipeline.inference.encode import encode
 from pipeline.inference.engine import Options, Plan, Summary
 from pipeline.inference.generate import generate, reconstruct
 from pipeline.inference.grid import beside_originals, tile
-from pipeline.inference.latents import LatentSource, choose_latents, manifold, open_latents, prior
+from pipeline.inference.latents import LatentSource, choose_latents, manifold, mixture, open_latents, prior
 from pipeline.inference.session import to_bytes
 from pipeline.inference.target import open_target
 from tests import onnx_models
 from tests.data import piles
+from tests.inference import mixtures
 from tests.inference.conftest import bytes_of, names_in, pixels_of
 
 PLAIN, QUARANTINE = Options(), Options(on_error="quarantine")
@@ -184,6 +185,15 @@ def test_originals_of_latents_that_lack_some_are_refused(
     latents = open_latents(folder.with_name("z"), 2)
     with pytest.raises(DataError, match="z lacks 1 of the images, so that rows don't pair"):
         make(decoder, latents, folder, originals=digits)
+
+
+def test_draws_of_a_mixture_are_decoded_to_equal_bytes_for_every_batch_size(decoder: Decoder, tmp_path: Path) -> None:
+    source = mixture(mixtures.save(tmp_path / "mixture"), 5000, seed=0, latent_dim=2)
+    for workers, batch_size in ((1, 7), (2, 512)):
+        one = Decoder(decoder.path, workers=workers, batch_size=batch_size)
+        make(one, source, tmp_path / str(workers) / "out")
+    assert bytes_of(tmp_path / "1") == bytes_of(tmp_path / "2")
+    assert made(tmp_path / "1" / "out").tolist() == decoder.pixels(source.read(0, 5000)().z).tolist()
 
 
 def test_a_count_takes_the_first_latents_of_a_file(decoder: Decoder, folder: Path) -> None:

@@ -13,13 +13,15 @@ from scipy.stats import norm
 
 from pipeline.data.images import open_images
 from pipeline.data.rows import BadRow
-from pipeline.errors import DataError, FormatError
+from pipeline.errors import DataError, FormatError, ModelError
 from pipeline.inference import Decoder, Encoder
 from pipeline.inference.encode import encode
 from pipeline.inference.engine import Options
 from pipeline.inference.generate import generate
-from pipeline.inference.latents import LatentSource, choose_latents, manifold, open_latents, prior
+from pipeline.inference.latents import LatentSource, choose_latents, manifold, mixture, open_latents, prior
 from pipeline.inference.target import open_target
+from tests import onnx_models
+from tests.inference import mixtures
 
 Z = np.random.default_rng(3).standard_normal((10, 2), np.float32)
 
@@ -85,6 +87,76 @@ def test_prior_gives_the_same_rows_in_whatever_stretches_they_are_drawn() -> Non
     assert np.array_equal(source.read(4000, 9000)().z, whole[4000:9000])
 
 
+def test_a_mixture_takes_the_noise_of_the_prior_and_generators_of_its_own(tmp_path: Path) -> None:
+    source = mixture(mixtures.save(tmp_path, 3), 9000, seed=7, latent_dim=3)
+    noise = read_all(prior(9000, 7, 3))
+    uniform = [np.random.default_rng([7, k, 1]).random(4096, np.float32) for k in range(3)]
+    expected = mixtures.draw_in_numpy(np.concatenate(uniform)[:9000], noise)
+    np.testing.assert_allclose(read_all(source), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_mixture_is_distributed_as_its_numbers_say(tmp_path: Path) -> None:
+    """Mean and covariance of a mixture; standard errors over n draws as for the prior, times the spread."""
+    n = 100_000
+    z = read_all(mixture(mixtures.save(tmp_path), n, seed=0, latent_dim=2))
+    means, factors = mixtures.numbers(2)
+    weights = np.array([0.25, 0.75])
+    mean = weights @ means
+    within = np.einsum("k,kij,klj->il", weights, factors, factors)
+    covariance = within + np.einsum("k,ki,kj->ij", weights, means - mean, means - mean)
+    spread = covariance.max()
+    assert np.abs(z.mean(axis=0) - mean).max() < 4 * np.sqrt(spread / n)
+    assert np.abs(np.cov(z.T) - covariance).max() < 4 * spread * np.sqrt(2 / n)
+
+
+def test_a_mixture_gives_the_same_bytes_in_whatever_stretches_and_begins_alike(tmp_path: Path) -> None:
+    path = mixtures.save(tmp_path)
+    long, short = (mixture(path, count, seed=1, latent_dim=2) for count in (10_000, 5000))
+    whole = read_all(long)
+    assert read_all(long, step=700).tobytes() == whole.tobytes()
+    assert long.read(4000, 9000)().z.tobytes() == whole[4000:9000].tobytes()
+    assert read_all(short).tobytes() == whole[:5000].tobytes()
+
+
+def test_the_state_of_a_mixture_knows_file_and_seed(tmp_path: Path) -> None:
+    first = mixture(mixtures.save(tmp_path / "a"), 5, seed=0, latent_dim=2)
+    assert first.state() == mixture(tmp_path / "a" / "model.onnx", 5, seed=0, latent_dim=2).state()
+    assert first.state() != mixture(tmp_path / "a", 5, seed=1, latent_dim=2).state()
+    model = mixtures.save(tmp_path / "b") / "model.onnx"
+    model.write_bytes(model.read_bytes().replace(b"mixture", b"mixtura"))
+    assert first.state() != mixture(model, 5, seed=0, latent_dim=2).state()
+
+
+def test_a_mixture_of_many_latents_takes_a_matrix_for_each_row(tmp_path: Path) -> None:
+    source = mixture(mixtures.save(tmp_path, 512), 20, seed=0, latent_dim=512)
+    noise = read_all(prior(20, 0, 512))
+    uniform = np.random.default_rng([0, 0, 1]).random(20, np.float32)
+    np.testing.assert_allclose(read_all(source), mixtures.draw_in_numpy(uniform, noise), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: path, "was not found; draw from the prior, or run `vae export` to fit a mixture"),
+        (lambda path: mixtures.save(path, 3), "gives 3 latent(s), the decoder takes 2"),
+        (
+            lambda path: onnx_models.save(onnx_models.decoder(), path),
+            "is no mixture: input is z float32[batch, 2], exp",
+        ),
+        (lambda path: path.mkdir() or (path / "model.onnx").write_text("x"), "is not a usable ONNX file"),
+    ],
+)
+def test_what_is_no_mixture_of_these_latents_is_refused_in_one_line(
+    make: Callable[[Path], object], message: str, tmp_path: Path
+) -> None:
+    make(tmp_path / "mixture")
+    with pytest.raises(ModelError) as refusal:
+        mixture(tmp_path / "mixture", 5, seed=0, latent_dim=2)
+    assert str(refusal.value).startswith(str(tmp_path / "mixture"))
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
 @pytest.mark.parametrize("latent_dim", [2, 20])
 def test_manifold_spans_the_quantiles_of_the_prior(latent_dim: int) -> None:
     """Left to right latent 0 grows, top to bottom latent 1 falls, the others rest at 0."""
@@ -109,6 +181,9 @@ def test_choose_latents_reads_the_first_of_a_file_or_spans_or_draws(tmp_path: Pa
     assert read_all(of_file[0]).tolist() == Z[:4].tolist()
     assert read_all(choose_latents(2, side=3)).tolist() == read_all(manifold(3, 2)).tolist()
     assert read_all(choose_latents(2, count=6, seed=8)).tolist() == read_all(prior(6, 8, 2)).tolist()
+    fitted = mixtures.save(tmp_path / "mixture")
+    expected = read_all(mixture(fitted, 6, 8, 2)).tolist()
+    assert read_all(choose_latents(2, count=6, seed=8, fitted=fitted)).tolist() == expected
 
 
 def test_npy(tmp_path: Path) -> None:

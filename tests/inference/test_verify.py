@@ -18,7 +18,9 @@ from pipeline.inference import Decoder, Encoder
 from pipeline.inference.verify import info, verify
 from pipeline.interface import INTERFACES
 from tests import onnx_models
+from tests.inference import mixtures
 
+MIXTURE_VECTORS = ["input_0", "input_1", "output_0"]
 MODELS = ["model.onnx", "model_quantized.onnx", "model_fp16.onnx"]
 FILES = [
     *(f"{role}/{name}" for role in INTERFACES for name in ["manifest.json", *MODELS]),
@@ -56,6 +58,41 @@ def test_a_good_bundle_is_verified_as_a_whole_and_by_halves(good: Path) -> None:
     half = verify(good / "decoder")
     assert [one.file for one in half.checked] == MODELS
     assert [one.mean_difference for one in half.checked] == [one.mean_difference for one in report.checked[3:]]
+
+
+def test_a_mixture_is_verified_with_the_decoder(bundle: Path) -> None:
+    mixtures.add(bundle)
+    for folder, name in ((bundle, "decoder/mixture/model.onnx"), (bundle / "decoder", "mixture/model.onnx")):
+        report = verify(folder)
+        one = report.checked[-1]
+        assert (one.model, one.variant, one.file) == ("mixture", "float32", name)
+        assert 0 <= one.largest_difference["z"] <= 1e-6
+        assert one.speed == 1
+        assert all(len(line) <= 80 for line in str(report).splitlines())
+    assert [one.model for one in verify(bundle / "encoder").checked] == ["encoder"] * 3
+
+
+@pytest.mark.parametrize("file", ["model.onnx", *(f"test_data_set_0/{name}.pb" for name in MIXTURE_VECTORS)])
+def test_a_damaged_mixture_is_refused_also_by_the_decoder(file: str, bundle: Path) -> None:
+    path = mixtures.add(bundle) / "decoder" / "mixture" / file
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    for function, folder in ((verify, bundle), (verify, bundle / "decoder"), (Decoder, bundle / "decoder")):
+        assert complaint(function, folder).startswith(f"{path} has the SHA-256 ")
+
+
+def test_a_mixture_that_does_not_reproduce_its_vectors_is_refused(bundle: Path) -> None:
+    vector = mixtures.add(bundle) / "decoder" / "mixture" / "test_data_set_0" / "output_0.pb"
+    z = onnx.numpy_helper.to_array(onnx.load_tensor(vector)).copy()
+    z[5, 1] += 0.01
+    onnx_models.save_vector(z, "z", vector)
+    mixtures.sign(bundle)
+    message = f"{bundle}/decoder/mixture/model.onnx does not reproduce the test vector of z: off by up to 1.0e-02"
+    assert complaint(verify, bundle).startswith(message)
+    mixtures.save(bundle / "decoder" / "mixture", latent_dim=3)
+    mixtures.sign(bundle)
+    assert complaint(verify, bundle) == f"{bundle}/decoder/mixture/model.onnx has 3 latent(s), the manifest says 2"
 
 
 def test_the_differences_are_those_from_the_test_vectors(good: Path) -> None:

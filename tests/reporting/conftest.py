@@ -58,11 +58,12 @@ def exports(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def prepared(tmp_path: Path) -> Path:
-    """600 test digits, more than one batch of 512."""
+    """600 test digits, more than one batch of 512, and 700 training digits."""
     folder = tmp_path / "prepared"
     folder.mkdir()
     generator = np.random.default_rng(6)
-    np.save(folder / "test_images.npy", generator.integers(0, 256, (600, 28, 28), np.uint8))
-    np.save(folder / "test_labels.npy", (np.arange(600) % 10).astype(np.uint8))
+    for split, count in (("test", 600), ("train", 700)):
+        np.save(folder / f"{split}_images.npy", generator.integers(0, 256, (count, 28, 28), np.uint8))
+        np.save(folder / f"{split}_labels.npy", (np.arange(count) % 10).astype(np.uint8))
     (folder / "stats.json").write_text(json.dumps({"source": "sample"}))
     return folder

@@ -4,7 +4,16 @@ import pytest
 from keras import ops
 
 from pipeline.interface import IMAGE_SHAPE
-from pipeline.training.model import VAE, Sampling, build_decoder, build_encoder, kl_divergence, reconstruction_loss
+from pipeline.training.model import (
+    VAE,
+    Sampling,
+    build_decoder,
+    build_encoder,
+    importance_weighted_bound,
+    kl_divergence,
+    log_ratio,
+    reconstruction_loss,
+)
 
 
 def test_kl_divergence_of_the_prior_from_itself_is_zero() -> None:
@@ -42,7 +51,7 @@ def test_sampling_draws_from_the_given_gaussian() -> None:
     rows = 100_000
     mean = np.tile(np.float32([1.0, -2.0]), (rows, 1))
     log_var = np.tile(np.log(np.float32([0.25, 4.0])), (rows, 1))
-    z = np.asarray(Sampling(seed=0)(mean, log_var))
+    z = np.asarray(Sampling(seed=0)(mean, log_var))[:, 0]
     np.testing.assert_allclose(z.mean(axis=0), [1, -2], atol=5 * 2 / np.sqrt(rows))
     np.testing.assert_allclose(z.std(axis=0), [0.5, 2], rtol=0.02)
 
@@ -55,9 +64,36 @@ def test_sampling_repeats_with_its_seed_and_differs_between_calls() -> None:
     assert not np.array_equal(first, one(zeros, zeros))
 
 
-@pytest.mark.parametrize(("latent_dim", "units"), [(1, []), (2, [16]), (20, [32, 16])])
-def test_halves_have_the_promised_shapes(latent_dim: int, units: list[int]) -> None:
-    encoder, decoder = build_encoder(latent_dim, units), build_decoder(latent_dim, units)
+def test_sampling_draws_several_times_from_each_gaussian() -> None:
+    mean, log_var = np.float32([[5, -5], [0, 3]]), np.float32([[-20, -20], [0, 0]])
+    z = np.asarray(Sampling(seed=0, samples=1000)(mean, log_var))
+    assert z.shape == (2, 1000, 2)
+    np.testing.assert_allclose(z[0], np.tile(mean[0], (1000, 1)), atol=1e-3)
+    np.testing.assert_allclose(z[1].mean(axis=0), mean[1], atol=5 / np.sqrt(1000))
+
+
+def test_the_mean_log_ratio_is_minus_the_kl() -> None:
+    mean, log_var = np.float32([[0.7, -1.2]]), np.float32([[-0.5, 0.4]])
+    ratios = np.asarray(log_ratio(Sampling(seed=0, samples=400_000)(mean, log_var), mean, log_var))[0]
+    expected = -float(kl_divergence(mean, log_var)[0])
+    assert ratios.mean() == pytest.approx(expected, abs=5 * ratios.std() / np.sqrt(len(ratios)))
+
+
+def test_the_importance_weighted_bound_is_the_log_of_the_mean_weight() -> None:
+    weights = np.float32([[0.1, 0.2, 0.3], [1e-30, 1e-30, 4e-30]])
+    found = np.asarray(importance_weighted_bound(np.log(weights)))
+    np.testing.assert_allclose(found, np.log(weights.mean(axis=1)), rtol=1e-6)
+    # Of one sample it is that sample's weight, and so the bound of Kingma & Welling.
+    np.testing.assert_allclose(importance_weighted_bound(np.log(weights[:, :1])), np.log(weights[:, 0]), rtol=1e-6)
+
+
+SHAPES = [(1, [], []), (2, [16], []), (20, [32, 16], []), (2, [], [4]), (5, [16], [4, 8])]
+
+
+@pytest.mark.parametrize(("latent_dim", "units", "filters"), SHAPES)
+def test_halves_have_the_promised_shapes(latent_dim: int, units: list[int], filters: list[int]) -> None:
+    encoder = build_encoder(latent_dim, units, filters, "gelu")
+    decoder = build_decoder(latent_dim, units, filters, "gelu")
     latents = encoder(np.zeros((3, *IMAGE_SHAPE), np.uint8))
     assert {name: tuple(value.shape) for name, value in latents.items()} == {
         "z_mean": (3, latent_dim),
@@ -67,6 +103,18 @@ def test_halves_have_the_promised_shapes(latent_dim: int, units: list[int]) -> N
     assert image.shape == (3, *IMAGE_SHAPE)
     assert image.min() >= 0
     assert image.max() <= 1
+
+
+def test_doubling_deals_the_channels_out_to_neighbouring_pixels() -> None:
+    decoder = build_decoder(1, [], [1])
+    spread, pixels = decoder.get_layer("spread"), decoder.get_layer("pixels")
+    spread.set_weights([np.zeros_like(spread.get_weights()[0]), np.arange(14 * 14, dtype=np.float32)])
+    centre = np.zeros((3, 3, 1, 4), np.float32)
+    centre[1, 1, 0] = [1, 10, 100, 1000]  # the channels become the pixels of each 2 x 2 block, row by row
+    pixels.set_weights([centre, np.zeros(4, np.float32)])
+    logits = keras.Model(decoder.input, decoder.get_layer("logits").output)
+    image = np.asarray(logits(np.zeros((1, 1), np.float32)))[0]
+    np.testing.assert_allclose(image[2:4, 4:6], (14 + 2) * np.array([[1, 10], [100, 1000]]), rtol=1e-6)
 
 
 def test_encoder_scales_bytes_to_grey_levels() -> None:
@@ -96,3 +144,73 @@ def test_every_weight_learns() -> None:
     assert len(before) == 10
     changed = [not np.array_equal(old, new) for old, new in zip(before, vae.trainable_variables, strict=True)]
     assert all(changed)
+
+
+def weights_and_gradients(vae: VAE, images: np.ndarray) -> tuple[list[keras.Variable], list[np.ndarray]]:
+    """The loss's derivatives as the optimizer sees them: one step of plain descent with rate 1."""
+    vae.compile(optimizer=keras.optimizers.SGD(1.0), jit_compile=False, run_eagerly=True)
+    before = [np.asarray(weight) for weight in vae.trainable_variables]
+    rewind(vae)
+    vae.train_on_batch(images)
+    after = [np.asarray(weight) for weight in vae.trainable_variables]
+    for weight, value in zip(vae.trainable_variables, before, strict=True):
+        weight.assign(value)
+    return vae.trainable_variables, [old - new for old, new in zip(before, after, strict=True)]
+
+
+def rewind(vae: VAE) -> None:
+    """The same draws once more."""
+    vae.sampling.seed_generator.state.assign(np.array([0, 0]))
+
+
+def loss_of(vae: VAE, images: np.ndarray) -> float:
+    rewind(vae)
+    return float(vae.compute_loss(y_pred=vae(images), training=True))
+
+
+@pytest.mark.parametrize(("samples", "kl_weight"), [(1, 1.0), (1, 0.5), (4, 1.0)])
+def test_gradients_agree_with_finite_differences(samples: int, kl_weight: float) -> None:
+    keras.utils.set_random_seed(0)
+    images = np.random.default_rng(0).integers(0, 256, (4, *IMAGE_SHAPE), np.uint8)
+    halves = build_encoder(2, [6], activation="tanh"), build_decoder(2, [6], activation="tanh")
+    vae = VAE(*halves, seed=0, samples=samples, kl_weight=kl_weight)
+    vae(images)
+    weights, gradients = weights_and_gradients(vae, images)
+    generator = np.random.default_rng(1)
+    for weight, gradient in zip(weights, gradients, strict=True):
+        value = np.asarray(weight)
+        direction = generator.standard_normal(value.shape).astype(np.float32)
+        step = 1e-2 / np.linalg.norm(direction)
+        losses = []
+        for sign in (1, -1):
+            weight.assign(value + sign * step * direction)
+            losses.append(loss_of(vae, images))
+        weight.assign(value)
+        slope = (losses[0] - losses[1]) / (2 * step)
+        # float32 losses near 500 have steps of 3e-5.
+        assert slope == pytest.approx(float((gradient * direction).sum()), rel=0.02, abs=float(6e-5 / step))
+
+
+def test_the_kl_weight_grows_with_the_steps_and_counts_in_training_alone() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (4, *IMAGE_SHAPE), np.uint8)
+    vae = VAE(build_encoder(2, []), build_decoder(2, []), seed=0, kl_weight=2.0, kl_warmup_steps=4)
+    vae.compile(optimizer="sgd")
+    outputs = vae(images)
+    kl = float(ops.mean(kl_divergence(outputs["z_mean"], outputs["z_log_var"])))
+    unweighted = float(vae.compute_loss(y_pred=outputs, training=False))
+    for step, weight in [(0, 0.0), (1, 0.5), (4, 2.0), (9, 2.0)]:
+        vae.step.assign(step)
+        found = float(vae.compute_loss(y_pred=outputs, training=True))
+        assert found == pytest.approx(unweighted + (weight - 1) * kl, rel=1e-5)
+
+
+def test_binarised_pixels_are_drawn_afresh_for_encoder_and_loss_alike() -> None:
+    images = np.full((2, *IMAGE_SHAPE), 128, np.uint8)
+    vae = VAE(build_encoder(2, []), build_decoder(2, []), seed=0, binarise=True)
+    first, second = (vae(images) for _ in range(2))
+    for outputs in (first, second):
+        image = np.asarray(outputs["image"])
+        assert set(np.unique(image)) == {0, 1}
+        expected = vae.encoder((255 * image).astype(np.uint8))["z_mean"]
+        np.testing.assert_allclose(outputs["z_mean"], expected, rtol=1e-5)
+    assert not np.array_equal(first["image"], second["image"])

@@ -1,20 +1,30 @@
 import csv
 import json
+import os
+import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import keras
+import numpy as np
 import pytest
 
 from pipeline.errors import OutputError, TrainingError
 from pipeline.files import sha256
-from pipeline.params import Model, Train
-from pipeline.training.train import train
-from pipeline.training.weights import read_origin
+from pipeline.interface import IMAGE_SHAPE
+from pipeline.params import Model, Train, read_params
+from pipeline.training.digits import Digits
+from pipeline.training.model import reconstruction_loss
+from pipeline.training.train import binarise, train
+from pipeline.training.weights import load_half, read_origin
 from tests.prepared_digits import prepare_sample
+from tests.test_house import ROOT
 
-MODEL = Model(latent_dim=2, encoder_units=(64,), decoder_units=(64,))
-TRAIN = Train(epochs=2, batch_size=50, learning_rate=1e-3, seed=0, jit_compile=True, steps_per_execution=20)
+DEFAULTS = read_params(ROOT / "params.yaml")
+MODEL = DEFAULTS.model.model_copy(update={"encoder_units": (64,), "decoder_units": (64,)})
+TRAIN = DEFAULTS.train.model_copy(update={"epochs": 2, "steps_per_execution": 20})
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +81,129 @@ def test_training_without_xla_repeats_too_and_ends_close(prepared: Path, tmp_pat
 
 def test_a_loss_that_is_not_finite_is_an_error_and_leaves_no_weights(prepared: Path, tmp_path: Path) -> None:
     linear = MODEL.model_copy(update={"encoder_units": ()})  # nothing stops its log variance from overflowing
-    with pytest.raises(TrainingError, match=r"not finite after epoch 1; lower train\.learning_rate \(now 1\)"):
+    expected = r"not finite in epoch 1, steps \d+ to \d+ \(.*kl .*\); lower train\.learning_rate \(now 1\)"
+    with pytest.raises(TrainingError, match=expected):
         run(prepared, tmp_path, TRAIN.model_copy(update={"learning_rate": 1.0}), linear)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_collapsed_posterior_stops_the_run(prepared: Path, tmp_path: Path) -> None:
+    heavy = TRAIN.model_copy(update={"kl_weight": 100.0, "epochs": 9})
+    with pytest.raises(TrainingError, match=r"the posterior collapsed: the validation KL is .*lower .*kl_weight"):
+        run(prepared, tmp_path, heavy)
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL at one moment of the run."""
+
+
+def kill_in(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
+    shuffle = Digits.shuffle
+
+    def fail(self: Digits, number: int) -> None:
+        if number == epoch:
+            raise Killed
+        shuffle(self, number)
+
+    monkeypatch.setattr(Digits, "shuffle", fail)
+
+
+@pytest.mark.parametrize("binarisation", ["none", "dynamic"])
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, binarisation: str
+) -> None:
+    params = TRAIN.model_copy(
+        update={"epochs": 4, "binarisation": binarisation, "schedule": "cosine", "kl_warmup_epochs": 3}
+    )
+    figures = run(prepared, tmp_path / "whole", params)
+    for epoch in (1, 3):
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            kill_in(patch, epoch)
+            run(prepared, tmp_path / "killed", params)
+        assert not (tmp_path / "killed/models").exists()
+    assert run(prepared, tmp_path / "killed", params) == figures
+    assert hashes(tmp_path / "killed") == hashes(tmp_path / "whole")
+    assert [path.name for path in (tmp_path / "killed").iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_process_killed_at_a_random_moment_goes_on_and_ends_with_the_same_bytes(
+    prepared: Path, tmp_path: Path
+) -> None:
+    params = TRAIN.model_copy(update={"epochs": 12})
+    run(prepared, tmp_path / "whole", params)
+    script = (
+        "import sys; from pathlib import Path; from tests.training.test_train import *\n"
+        "run(Path(sys.argv[1]), Path(sys.argv[2]), TRAIN.model_copy(update={'epochs': 12}))"
+    )
+    arguments = [sys.executable, "-c", script, str(prepared), str(tmp_path / "killed")]
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    checkpoint = tmp_path / "killed/.models.partial/checkpoint.npz"
+    while not checkpoint.exists() and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(random.uniform(0, 1))  # some epoch, some step
+    process.kill()
+    process.wait()
+    subprocess.run(arguments, check=True, capture_output=True)
+    assert hashes(tmp_path / "killed") == hashes(tmp_path / "whole")
+
+
+def test_the_weights_are_those_of_the_best_epoch(prepared: Path, tmp_path: Path) -> None:
+    wild = TRAIN.model_copy(update={"learning_rate": 0.02, "epochs": 8})
+    figures = run(prepared, tmp_path, wild)
+    table = tmp_path / "report/plots/metrics/eval/loss.tsv"
+    losses = [float(row["loss"]) for row in csv.DictReader(table.open(), delimiter="\t")]
+    assert figures["val_loss"] == pytest.approx(min(losses))
+    assert read_origin(tmp_path / "models")["epoch"] == losses.index(min(losses)) + 1 == figures["epoch"]
+
+
+def test_patience_ends_a_run_that_gets_no_better(prepared: Path, tmp_path: Path) -> None:
+    overfits = TRAIN.model_copy(update={"learning_rate": 0.02, "epochs": 1000, "patience": 2})
+    figures = run(prepared, tmp_path, overfits)
+    epochs = len((tmp_path / "report/plots/metrics/eval/loss.tsv").read_text().splitlines()) - 1
+    assert epochs == figures["epoch"] + 2
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_mixed_precision_ends_close_and_saves_float32(prepared: Path, tmp_path: Path, precision: str) -> None:
+    exact = run(prepared, tmp_path / "exact")
+    mixed = run(prepared, tmp_path / "mixed", TRAIN.model_copy(update={"precision": precision}))
+    assert mixed["val_loss"] == pytest.approx(exact["val_loss"], rel=0.02)
+    decoder = load_half(tmp_path / "mixed/models", "decoder")
+    assert {weight.dtype for weight in decoder.weights} == {"float32"}
+    assert {layer.compute_dtype for layer in decoder.layers} == {"float32"}
+
+
+# Every knob that takes part in the compiled step.
+JAX = TRAIN.model_copy(update={"kl_warmup_epochs": 1, "schedule": "cosine", "binarisation": "static"})
+
+
+def test_jax_trains_the_same_model_and_its_weights_load_in_tensorflow(prepared: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from tests.training.test_train import *\n"
+        "print(json.dumps(run(Path(sys.argv[1]), Path(sys.argv[2]), JAX)))"
+    )
+    arguments = [sys.executable, "-c", script, str(prepared), str(tmp_path / "jax")]
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    output = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=True).stdout
+    figures = json.loads(output.splitlines()[-1])
+    # Other random numbers, the same mathematics: 3 % is several times the spread over seeds.
+    assert run(prepared, tmp_path / "tensorflow", JAX)["val_loss"] == pytest.approx(figures["val_loss"], rel=0.03)
+    encoder, decoder = (load_half(tmp_path / "jax/models", role) for role in ("encoder", "decoder"))
+    images = binarise(np.load(prepared / "validation_images.npy"), np.random.default_rng(JAX.seed))
+    latents = encoder.predict_on_batch(images)
+    logits = keras.Model(decoder.input, decoder.get_layer("logits").output).predict_on_batch(latents["z_mean"])
+    # The mean of the latents reconstructs better than a draw, which the logged figure uses.
+    found = np.mean(reconstruction_loss(images.astype(np.float32) / 255, logits))
+    assert found == pytest.approx(figures["val_reconstruction"], rel=0.05)
+
+
+def test_binarised_validation_digits_are_black_and_white_with_the_mean_of_the_grey_ones() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (50, *IMAGE_SHAPE), np.uint8)
+    drawn = binarise(images, np.random.default_rng(1))
+    assert set(np.unique(drawn)) == {0, 255}
+    assert drawn.mean() == pytest.approx(images.mean(), abs=5 * 128 / np.sqrt(images.size))
+    extremes = np.uint8([[0, 255]])
+    np.testing.assert_array_equal(binarise(extremes, np.random.default_rng(1)), extremes)
 
 
 def test_a_folder_with_other_files_is_refused_before_training(prepared: Path, tmp_path: Path) -> None:

@@ -1,0 +1,187 @@
+"""Stage `explore`: a bundle and the latents of the test digits to a static page."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.data.prepared import read_split
+from pipeline.errors import BundleError, DataError, FormatError
+from pipeline.exploring.node import SITE, bundle, node_modules
+from pipeline.exploring.serve import POLICY
+from pipeline.files import atomic_folder, sha256
+from pipeline.inference.bundle import FLOAT32, Bundle, check_files, read_bundle
+from pipeline.inference.elbo import kl_per_latent
+
+SITE_FILE, SITE_SCHEMA = "site.json", 1
+RUNTIME = "ort-wasm-simd-threaded.wasm"
+NO_LABEL = 255
+COLUMNS = 100  # digits in a row of the sheet
+LEVELS = 32  # of grey in it: a third smaller than with 256, and moves what the encoder gives by less than a dot's width
+OWN = ("*.html", "*.css", "*.svg", "*.js", "*.wasm", "*.txt", SITE_FILE, "data", "encoder", "decoder")
+PACKAGES = (  # whose notices are not in their code already
+    *(f"d3-{part}" for part in ("array", "color", "dispatch", "drag", "ease", "interpolate", "selection", "timer")),
+    "d3-transition",
+    "d3-zoom",
+    "@noble/hashes",
+)
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Latents:
+    """Rows of test digits: place in the source int64 `[n]`, labels uint8 `[n]`, latents float32 `[n, latent_dim]`."""
+
+    index: NDArray[np.int64]
+    label: NDArray[np.uint8]
+    z_mean: Floats
+    z_log_var: Floats
+
+
+def build(exports: Path, latents: Path, prepared: Path, output: Path) -> dict[str, Any]:
+    """Write the page to the folder `output`.
+
+    Args:
+        exports: the bundle of both models.
+        latents: of the test digits, as `vae encode` writes them to Parquet.
+        prepared: the folder of the prepared arrays, for the test digits themselves.
+        output: the folder to write, whole or not at all.
+
+    Raises:
+        ToolError: Node is missing, or the npm packages cannot be installed.
+        BundleError: a file of the bundle is missing or damaged.
+        DataError: the latents or the digits are missing, or do not belong to these models.
+    """
+    about = read_bundle(exports)
+    check_files(about)
+    missing = {"encoder", "decoder"} - set(about.models)
+    if missing:
+        raise BundleError(f"{exports} holds no {' and no '.join(sorted(missing))}; expected the output of `vae export`")
+    rows = _read_latents(latents, about)
+    images, _ = read_split(prepared, "test")
+    if rows.index.max() >= len(images):
+        raise DataError(
+            f"{latents} has row {rows.index.max():,}, {prepared} only {len(images):,} test digits; "
+            "run `vae encode` again"
+        )
+    with atomic_folder(output, owns=OWN) as beside:
+        _write_code(beside)
+        (beside / "data").mkdir()
+        step = _write_latents(beside / "data/latents.bin", rows)
+        _write_sheet(beside / "data/digits.webp", images[rows.index])
+        files = {"latents": "data/latents.bin", "digits": "data/digits.webp", **_copy_models(about, beside)}
+        content = {
+            "schema": SITE_SCHEMA,
+            "latent_dim": about.latent_dim,
+            "digits": len(rows.index),
+            "columns": COLUMNS,
+            "step": step,
+            "kl": _rounded(kl_per_latent(rows.z_mean, rows.z_log_var).mean(axis=0)),
+            "plane": _principal_plane(rows.z_mean) if about.latent_dim > 2 else None,
+            "files": {name: _describe(beside, path) for name, path in files.items()},
+        }
+        (beside / SITE_FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        sizes = [file.stat().st_size for file in beside.rglob("*") if file.is_file()]
+    return {"folder": str(output), "files": len(sizes), "bytes": sum(sizes), "digits": len(rows.index)}
+
+
+def _read_latents(path: Path, about: Bundle) -> _Latents:
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    if not path.exists():
+        raise DataError(f"{path} was not found; expected latents as Parquet: run `vae encode` (or `dvc repro`) first")
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise FormatError(f"{path} is not Parquet, or is damaged: {' '.join(str(error).split())[:200]}") from error
+    wanted = pa.list_(pa.float32(), about.latent_dim)
+    for name in ("z_mean", "z_log_var"):
+        found = table.schema.field(name).type if name in table.schema.names else None
+        if found != wanted:
+            raise FormatError(f"{path} has {name} as {found}, expected {wanted}; run `vae encode` with this bundle")
+    made_by = (table.schema.metadata or {}).get(b"model_sha256", b"").decode()
+    encoders = {variant.file for variant in about.models["encoder"].variants.values()}
+    if made_by not in {file.sha256 for file in about.files if file.path in encoders}:
+        raise DataError(f"{path} was encoded by another model than {about.folder} holds; run `vae encode` again")
+    if table.num_rows == 0:
+        raise DataError(f"{path} holds no latents")
+    flat = {name: table[name].combine_chunks().flatten().to_numpy() for name in ("z_mean", "z_log_var")}
+    if not all(np.isfinite(values).all() for values in flat.values()):
+        raise DataError(f"{path} holds a latent that is not finite; run `vae encode` again")
+    return _Latents(
+        table["index"].to_numpy(),
+        table["label"].fill_null(NO_LABEL).to_numpy(),
+        flat["z_mean"].reshape(-1, about.latent_dim),
+        flat["z_log_var"].reshape(-1, about.latent_dim),
+    )
+
+
+def _write_code(folder: Path) -> None:
+    bundle({"app": "main.ts", "worker": "worker.ts"}, folder)
+    for name in ("style.css", "icon.svg"):
+        shutil.copyfile(SITE / name, folder / name)
+    page = (SITE / "index.html").read_text(encoding="utf-8")
+    (folder / "index.html").write_text(page.replace("{{policy}}", POLICY), encoding="utf-8")
+    modules = node_modules()
+    shutil.copyfile(modules / "onnxruntime-web/dist" / RUNTIME, folder / RUNTIME)
+    notices = (f"{name}\n\n{(modules / name / 'LICENSE').read_text(encoding='utf-8')}" for name in PACKAGES)
+    (folder / "licences.txt").write_text("\n\n".join(notices), encoding="utf-8")
+
+
+def _write_latents(path: Path, rows: _Latents) -> list[float]:
+    """z_mean int16 `[n, latent_dim]` in steps of each latent, then labels uint8 `[n]`; returns the steps.
+
+    Half a step is about 0.0001: less than a pixel at every zoom, for half the bytes.
+    """
+    largest = np.abs(rows.z_mean).max(axis=0)
+    step = np.where(largest > 0, largest / 32767, 1).astype(np.float64)
+    path.write_bytes(np.rint(rows.z_mean / step).astype("<i2").tobytes() + rows.label.astype(np.uint8).tobytes())
+    return [float(value) for value in step]
+
+
+def _write_sheet(path: Path, images: NDArray[np.uint8]) -> None:
+    """The digits row by row on one sheet: a small file and one request, where 10,000 pictures were needed."""
+    from PIL import Image  # noqa: PLC0415
+
+    height = -(-len(images) // COLUMNS)
+    tiles = np.zeros((height * COLUMNS, *images.shape[1:]), np.uint8)
+    grey = np.rint(images / 255 * (LEVELS - 1)) * (255 / (LEVELS - 1))
+    tiles[: len(images)] = np.rint(grey)
+    sheet = tiles.reshape(height, COLUMNS, 28, 28).swapaxes(1, 2).reshape(height * 28, COLUMNS * 28)
+    Image.fromarray(sheet).save(path, "WEBP", lossless=True, quality=100, method=4)
+
+
+def _copy_models(about: Bundle, folder: Path) -> dict[str, str]:
+    """Copy the files that the page runs; the encoder as fp16, which is half as large and as good."""
+    decoder, encoder = about.models["decoder"].variants, about.models["encoder"].variants
+    chosen = {"decoder": decoder[FLOAT32].file, "encoder": encoder.get("fp16", encoder[FLOAT32]).file}
+    if "int8" in decoder:
+        chosen["decoder_int8"] = decoder["int8"].file
+    for file in chosen.values():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(about.folder / file, folder / file)
+    return chosen
+
+
+def _principal_plane(z_mean: Floats) -> dict[str, Any]:
+    """The plane through the mean along which the latents vary most, and its share of their variance."""
+    mean = z_mean.mean(axis=0, dtype=np.float64)
+    variances, axes = np.linalg.eigh(np.cov(z_mean.astype(np.float64), rowvar=False))
+    two = axes[:, ::-1][:, :2].T
+    two = two * np.sign(two[np.arange(2), np.abs(two).argmax(axis=1)])[:, None]  # an axis has no sign of its own
+    share = float(variances[::-1][:2].sum() / variances.sum())
+    return {"mean": _rounded(mean), "axes": [_rounded(axis) for axis in two], "share": round(share, 4)}
+
+
+def _describe(folder: Path, path: str) -> dict[str, Any]:
+    return {"path": path, "bytes": (folder / path).stat().st_size, "sha256": sha256(folder / path)}
+
+
+def _rounded(values: NDArray[Any]) -> list[float]:
+    return [round(float(value), 6) for value in values]

@@ -1,0 +1,91 @@
+/** Sliders, legend, choices of the map, and the buttons around it. */
+import { find, make } from "./dom";
+import { byActivity } from "./plane";
+import type { Latents, Site } from "./site";
+import { type State, type Store, WHOLE } from "./state";
+
+/** A slider for each latent, the most active first. */
+export function buildSliders(store: Store, site: Site): void {
+  const sliders = byActivity(site).map((latent) => {
+    const reach = Math.max(4, Math.ceil(site.step[latent] * 32767));
+    const input = make("input", { type: "range", min: String(-reach), max: String(reach), step: "0.01" });
+    const output = make("output");
+    input.ariaLabel = `Latent ${latent}, KL ${site.kl[latent].toFixed(2)} nats`;
+    input.addEventListener("input", () => {
+      const z = store.state.z.slice();
+      z[latent] = input.valueAsNumber;
+      store.change({ z, held: true });
+    });
+    const show = ({ z }: State) => {
+      input.value = String(z[latent]);
+      output.textContent = z[latent].toFixed(2).replace("-", "−");
+    };
+    const name = make("span", { title: `KL ${site.kl[latent].toFixed(2)} nats` }, `z[${latent}]`);
+    find("sliders").append(make("div", { className: "slider" }, name, input, output));
+    return show;
+  });
+  const show = (state: State) => {
+    for (const slider of sliders) slider(state);
+  };
+  show(store.state);
+  store.listen((state, changed) => changed.has("z") && show(state));
+  find("origin").addEventListener("click", () => store.change({ z: new Float32Array(site.latent_dim), held: true }));
+  find("draw-prior").addEventListener("click", () =>
+    store.change({ z: Float32Array.from({ length: site.latent_dim }, gaussian), held: true }),
+  );
+}
+
+/** Box & Muller (1958). */
+function gaussian(): number {
+  return Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
+}
+
+/** A button for each digit that hides and shows its dots. */
+export function buildLegend(store: Store, latents: Latents): void {
+  const present = new Set(latents.labels);
+  const buttons = [...Array(10).keys()]
+    .filter((digit) => present.has(digit))
+    .map((digit) => {
+      const swatch = make("span", { className: `swatch digit-${digit}` });
+      const button = make("button", { type: "button", className: "key" }, swatch, String(digit));
+      button.ariaLabel = `Digit ${digit}`;
+      button.addEventListener("click", () => {
+        const hidden = new Set(store.state.hidden);
+        if (!hidden.delete(digit)) hidden.add(digit);
+        store.change({ hidden });
+      });
+      find("legend").append(button);
+      return { digit, button };
+    });
+  const all = make("button", { type: "button", className: "key" }, "all");
+  all.addEventListener("click", () => {
+    const none = store.state.hidden.size === 0;
+    store.change({ hidden: new Set(none ? buttons.map(({ digit }) => digit) : []) });
+  });
+  find("legend").append(all);
+  const show = ({ hidden }: State) => {
+    for (const { digit, button } of buttons) button.ariaPressed = String(!hidden.has(digit));
+    all.textContent = hidden.size ? "all" : "none";
+  };
+  show(store.state);
+  store.listen((state, changed) => changed.has("hidden") && show(state));
+}
+
+/** What the map shows: radio buttons and the plane. */
+export function buildChoices(store: Store, site: Site, zoomBy: (factor: number) => void): void {
+  const layers = [...document.querySelectorAll<HTMLInputElement>("input[name=layer]")];
+  for (const input of layers)
+    input.addEventListener("change", () => store.change({ layer: input.value as State["layer"] }));
+  const plane = find<HTMLSelectElement>("plane");
+  find("plane-choice").hidden = site.latent_dim < 3;
+  plane.addEventListener("change", () => store.change({ plane: plane.value as State["plane"], view: WHOLE }));
+  const show = (state: State) => {
+    for (const input of layers) input.checked = input.value === state.layer;
+    plane.value = state.plane;
+  };
+  show(store.state);
+  store.listen(show);
+  find("zoom-in").addEventListener("click", () => zoomBy(1.5));
+  find("zoom-out").addEventListener("click", () => zoomBy(1 / 1.5));
+  find("zoom-whole").addEventListener("click", () => store.change({ view: WHOLE }));
+}

@@ -1,0 +1,89 @@
+/** Anybody's picture of a digit to one as MNIST has them: 28 by 28, light ink, 20 high or wide, centred by its mass. */
+import { context, PIXELS, SIDE } from "./paint";
+
+const INNER = 20;
+const FAINTEST = 24; // of 255: less is the paper's noise
+
+/** Grey levels of an image, whatever its size, as ink: dark on light is turned round. */
+function inkOf({ data, width, height }: ImageData): Float32Array {
+  const grey = Float32Array.from(
+    { length: width * height },
+    (_, i) => 0.299 * data[i * 4] + 0.587 * data[i * 4 + 1] + 0.114 * data[i * 4 + 2],
+  );
+  let edge = 0;
+  let count = 0;
+  for (let y = 0; y < height; y++)
+    for (let x = 0; x < width; x += y % (height - 1) ? Math.max(1, width - 1) : 1) {
+      edge += grey[y * width + x];
+      count++;
+    }
+  return edge / count > 127 ? grey.map((value) => 255 - value) : grey;
+}
+
+/** Cut out, scaled and centred; null if there is no ink. */
+export function asMnist(ink: Float32Array, width: number, height: number): Uint8Array | null {
+  let [left, top, right, bottom] = [width, height, -1, -1];
+  for (let y = 0; y < height; y++)
+    for (let x = 0; x < width; x++)
+      if (ink[y * width + x] > FAINTEST) {
+        [left, right] = [Math.min(left, x), Math.max(right, x)];
+        [top, bottom] = [Math.min(top, y), Math.max(bottom, y)];
+      }
+  if (right < 0) return null;
+  const [wide, high] = [right - left + 1, bottom - top + 1];
+  const scale = INNER / Math.max(wide, high);
+  const [columns, rows] = [Math.max(1, Math.round(wide * scale)), Math.max(1, Math.round(high * scale))];
+  const small = new Float32Array(columns * rows);
+  let [mass, massX, massY] = [0, 0, 0];
+  for (let row = 0; row < rows; row++)
+    for (let column = 0; column < columns; column++) {
+      const value = mean(ink, width, [
+        left + (column * wide) / columns,
+        top + (row * high) / rows,
+        left + ((column + 1) * wide) / columns,
+        top + ((row + 1) * high) / rows,
+      ]);
+      small[row * columns + column] = value;
+      mass += value;
+      massX += value * (column + 0.5);
+      massY += value * (row + 0.5);
+    }
+  const shift = (middle: number, size: number) => Math.min(Math.max(Math.round(SIDE / 2 - middle), 0), SIDE - size);
+  const [x0, y0] = [shift(massX / mass, columns), shift(massY / mass, rows)];
+  const image = new Uint8Array(PIXELS);
+  for (let row = 0; row < rows; row++)
+    for (let column = 0; column < columns; column++)
+      image[(y0 + row) * SIDE + x0 + column] = Math.round(small[row * columns + column]);
+  return image;
+}
+
+/** Of the pixels that a rectangle covers, each by how much of it is covered. */
+function mean(ink: Float32Array, width: number, [x0, y0, x1, y1]: [number, number, number, number]): number {
+  let sum = 0;
+  let area = 0;
+  for (let y = Math.floor(y0); y < y1; y++)
+    for (let x = Math.floor(x0); x < x1; x++) {
+      const part = (Math.min(x + 1, x1) - Math.max(x, x0)) * (Math.min(y + 1, y1) - Math.max(y, y0));
+      if (part <= 1e-9) continue;
+      sum += (ink[y * width + x] ?? 0) * part;
+      area += part;
+    }
+  return area ? sum / area : 0;
+}
+
+/** The digit that an image file shows; one of 28 by 28 is taken to be as MNIST has them. Null if it shows none. */
+export async function readImage(file: File): Promise<Uint8Array | null> {
+  const bitmap = await createImageBitmap(file);
+  const exact = bitmap.width === SIDE && bitmap.height === SIDE;
+  const scale = exact ? 1 : Math.min(1, 400 / Math.max(bitmap.width, bitmap.height));
+  const canvas = document.createElement("canvas");
+  canvas.width = Math.max(1, Math.round(bitmap.width * scale));
+  canvas.height = Math.max(1, Math.round(bitmap.height * scale));
+  const to = context(canvas);
+  to.imageSmoothingQuality = "high";
+  to.fillStyle = "#fff";
+  to.fillRect(0, 0, canvas.width, canvas.height);
+  to.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  const ink = inkOf(to.getImageData(0, 0, canvas.width, canvas.height));
+  return exact ? Uint8Array.from(ink, Math.round) : asMnist(ink, canvas.width, canvas.height);
+}

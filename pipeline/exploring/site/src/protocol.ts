@@ -1,0 +1,19 @@
+/** What the page asks of its worker, and the answers. */
+import type { ListedFile, ModelName } from "./site";
+
+export type Request =
+  | { id: number; kind: "open"; name: ModelName; file: ListedFile; latents: number; base: string }
+  | { id: number; kind: "run"; name: ModelName; rows: number; values: Float32Array | Uint8Array };
+
+export interface Opened {
+  metadata: Record<string, string>;
+  runtime: string;
+}
+
+export interface Ran {
+  outputs: Record<string, Float32Array>;
+  /** Of the model alone. */
+  milliseconds: number;
+}
+
+export type Answer = { id: number; result: Opened | Ran } | { id: number; problem: string };

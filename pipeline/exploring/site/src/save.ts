@@ -1,0 +1,51 @@
+/** What is on the screen as one PNG: the map, the digit and the way between the pins. */
+import { find, make } from "./dom";
+import type { LatentMap } from "./map";
+import { context } from "./paint";
+import type { State } from "./state";
+
+const GAP = 16;
+const SIDE = 224; // of the digit
+
+export async function save(map: LatentMap, { z, pins }: State): Promise<void> {
+  const scale = devicePixelRatio;
+  const { clientWidth: width, clientHeight: height } = map.element;
+  const strip = pins[0] && pins[1] ? find<HTMLCanvasElement>("strip") : null;
+  const stripHeight = strip ? (width / strip.width) * strip.height : 0;
+  const canvas = make("canvas");
+  canvas.width = (width + SIDE + 3 * GAP) * scale;
+  canvas.height = (Math.max(height, SIDE + 160) + (strip ? stripHeight + GAP : 0) + 2 * GAP) * scale;
+  const to = context(canvas);
+  to.scale(scale, scale);
+  to.fillStyle = map.theme.paper;
+  to.fillRect(0, 0, canvas.width, canvas.height);
+  for (const layer of [map.base, map.marks]) to.drawImage(layer, GAP, GAP, width, height);
+  to.imageSmoothingEnabled = false;
+  const left = width + 2 * GAP;
+  to.drawImage(find<HTMLCanvasElement>("digit"), left, GAP, SIDE, SIDE);
+  if (strip) to.drawImage(strip, GAP, height + 2 * GAP, width, stripHeight);
+  to.strokeStyle = map.theme.faint;
+  to.strokeRect(GAP, GAP, width, height);
+  to.strokeRect(left, GAP, SIDE, SIDE);
+  to.fillStyle = map.theme.ink;
+  to.font = "14px system-ui, sans-serif";
+  to.fillText(find("point").textContent ?? "", left, GAP + SIDE + 24, SIDE);
+  for (const [i, line] of lines(to, find("caption").textContent ?? "", SIDE).entries())
+    to.fillText(line, left, GAP + SIDE + 50 + i * 20);
+  const blob = await new Promise<Blob | null>((done) => canvas.toBlob(done));
+  if (!blob) throw new Error("this browser made no picture");
+  const url = URL.createObjectURL(blob);
+  make("a", { href: url, download: `latents-${Array.from(z.slice(0, 2), (v) => v.toFixed(2)).join("_")}.png` }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}
+
+/** The words in lines of at most `width` pixels. */
+function lines(to: CanvasRenderingContext2D, text: string, width: number): string[] {
+  const found = [""];
+  for (const word of text.split(" ")) {
+    const longer = `${found.at(-1)} ${word}`.trim();
+    if (to.measureText(longer).width > width) found.push(word);
+    else found[found.length - 1] = longer;
+  }
+  return found;
+}

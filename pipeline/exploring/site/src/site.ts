@@ -1,0 +1,84 @@
+/** What `vae explore` wrote beside the page, and its files, each held to the SHA-256 that it was built with. */
+import { sha256 } from "@noble/hashes/sha2.js"; // crypto.subtle is there on https and localhost alone
+import { bytesToHex } from "@noble/hashes/utils.js";
+
+export interface ListedFile {
+  path: string;
+  bytes: number;
+  sha256: string;
+}
+
+export type ModelName = "decoder" | "decoder_int8" | "encoder";
+
+export interface Site {
+  latent_dim: number;
+  /** Test digits. */
+  digits: number;
+  /** Digits in a row of the sheet. */
+  columns: number;
+  /** What one step of the stored latents is worth, for each latent. */
+  step: number[];
+  /** Mean KL of each latent, nats per digit. */
+  kl: number[];
+  /** The principal plane of the test latents; null with one or two latents. */
+  plane: { mean: number[]; axes: [number[], number[]]; share: number } | null;
+  files: Record<"latents" | "digits" | "decoder" | "encoder", ListedFile> & { decoder_int8?: ListedFile };
+}
+
+/** Something that a person can be told, and mend. */
+export class Problem extends Error {}
+
+const REMEDY = "Put the whole folder there that vae explore wrote.";
+const SCHEMA = 1;
+
+export async function readSite(base: string): Promise<Site> {
+  const text = new TextDecoder().decode(await load(new URL("site.json", base), "site.json"));
+  try {
+    const site = JSON.parse(text);
+    if (site.schema === SCHEMA) return site;
+  } catch {}
+  throw new Problem(`site.json is not what this page expects. ${REMEDY}`);
+}
+
+/** The bytes of a file of the site, if they are those that it was built with. */
+export async function readFile(file: ListedFile, base: string): Promise<Uint8Array<ArrayBuffer>> {
+  const bytes = await load(new URL(file.path, base), file.path);
+  const say = (found: string, wanted: string) =>
+    new Problem(
+      `${file.path} is not the file that this page was built with: it has ${found}, ${wanted} was expected. ${REMEDY}`,
+    );
+  if (bytes.length !== file.bytes)
+    throw say(`${bytes.length.toLocaleString("en")} bytes`, file.bytes.toLocaleString("en"));
+  const digest = bytesToHex(sha256(bytes));
+  if (digest !== file.sha256) throw say(`the SHA-256 ${digest.slice(0, 12)}…`, `${file.sha256.slice(0, 12)}…`);
+  return bytes;
+}
+
+/** The bytes of a file of the site, whatever they are. */
+export async function load(url: URL, name: string): Promise<Uint8Array<ArrayBuffer>> {
+  let response: Response;
+  try {
+    response = await fetch(url);
+    if (response.ok) return new Uint8Array(await response.arrayBuffer());
+  } catch {
+    throw new Problem(`${name} could not be loaded: the server does not answer. Is it still running?`);
+  }
+  throw new Problem(`${name} is missing: the server answers with status ${response.status}. ${REMEDY}`);
+}
+
+/** Latents of the test digits, `[digits, latent_dim]`, and their labels; 255 is none. */
+export interface Latents {
+  z: Float32Array;
+  labels: Uint8Array;
+}
+
+export async function readLatents(site: Site, base: string): Promise<Latents> {
+  const bytes = await readFile(site.files.latents, base);
+  const count = site.digits * site.latent_dim;
+  if (bytes.length !== count * 2 + site.digits)
+    throw new Problem(`${site.files.latents.path} does not hold ${site.digits} digits. ${REMEDY}`);
+  const steps = new DataView(bytes.buffer);
+  const z = new Float32Array(count);
+  for (let i = 0; i < count; i++) z[i] = steps.getInt16(i * 2, true) * site.step[i % site.latent_dim];
+  return { z, labels: bytes.subarray(count * 2) };
+}

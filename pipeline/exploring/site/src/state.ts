@@ -1,0 +1,146 @@
+/** What the page shows, all of it; the address holds the same, so that it can be shared. */
+
+/** Middle of the map in the plane's coordinates, and its zoom. */
+export interface View {
+  x: number;
+  y: number;
+  zoom: number;
+}
+
+export interface State {
+  /** The point that is decoded. */
+  z: Float32Array;
+  /** Whether the point stays while the pointer moves over the map. */
+  held: boolean;
+  view: View;
+  plane: "latents" | "principal";
+  layer: "dots" | "digits" | "both";
+  /** Digits that the map leaves out. */
+  hidden: ReadonlySet<number>;
+  pins: readonly [Float32Array | null, Float32Array | null];
+  /** uint8 `[28, 28]`, 255 is ink. */
+  drawing: Uint8Array | null;
+  compare: boolean;
+}
+
+export type Changed = ReadonlySet<keyof State>;
+
+export const WHOLE: View = { x: 0, y: 0, zoom: 1 };
+const PLANES = ["latents", "principal"] as const;
+const LAYERS = ["dots", "digits", "both"] as const;
+
+/** At the point `z`. */
+export function initial(z: Float32Array): State {
+  return {
+    z,
+    held: false,
+    view: WHOLE,
+    plane: "latents",
+    layer: "dots",
+    hidden: new Set(),
+    pins: [null, null],
+    drawing: null,
+    compare: false,
+  };
+}
+
+export class Store {
+  readonly #listeners: ((state: State, changed: Changed) => void)[] = [];
+
+  constructor(public state: State) {}
+
+  change(changes: Partial<State>): void {
+    this.state = { ...this.state, ...changes };
+    const changed = new Set(Object.keys(changes) as (keyof State)[]);
+    for (const listener of this.#listeners) listener(this.state, changed);
+  }
+
+  listen(listener: (state: State, changed: Changed) => void): void {
+    this.#listeners.push(listener);
+  }
+}
+
+/** The state as the fragment of an address, without what is as it is at first. */
+export function toAddress(state: State): string {
+  const words: string[] = [];
+  const say = (key: string, value: string) => words.push(`${key}=${value}`);
+  say("z", numbers(state.z));
+  if (state.held) say("held", "1");
+  const { x, y, zoom } = state.view;
+  if (x !== 0 || y !== 0 || zoom !== 1) say("view", numbers([x, y, zoom]));
+  if (state.plane !== "latents") say("plane", state.plane);
+  if (state.layer !== "dots") say("layer", state.layer);
+  if (state.hidden.size) say("hide", [...state.hidden].sort().join(""));
+  for (const [i, name] of (["a", "b"] as const).entries()) {
+    const pin = state.pins[i];
+    if (pin) say(name, numbers(pin));
+  }
+  if (state.drawing) say("drawing", packImage(state.drawing));
+  if (state.compare) say("compare", "1");
+  return words.join("&");
+}
+
+/** The state that an address holds; what is not of this model or makes no sense is as it is at first. */
+export function fromAddress(fragment: string, first: Float32Array): State {
+  const latents = first.length;
+  const words = new Map(
+    fragment
+      .replace(/^#/, "")
+      .split("&")
+      .map((word) => word.split("=", 2) as [string, string]),
+  );
+  const point = (key: string) => vector(words.get(key), latents);
+  const state = initial(first);
+  const view = vector(words.get("view"), 3);
+  if (view && view[2] >= 0.1) state.view = { x: view[0], y: view[1], zoom: view[2] };
+  state.z = point("z") ?? state.z;
+  state.held = words.get("held") === "1";
+  if (latents > 2) state.plane = PLANES.find((name) => name === words.get("plane")) ?? state.plane;
+  state.layer = LAYERS.find((name) => name === words.get("layer")) ?? state.layer;
+  state.hidden = new Set([...(words.get("hide") ?? "")].filter((letter) => /\d/.test(letter)).map(Number));
+  state.pins = [point("a"), point("b")];
+  state.drawing = unpackImage(words.get("drawing"));
+  state.compare = words.get("compare") === "1";
+  return state;
+}
+
+function numbers(values: ArrayLike<number>): string {
+  return Array.from(values, (value) => String(+value.toFixed(4))).join(",");
+}
+
+function vector(text: string | undefined, size: number): Float32Array | null {
+  const values = (text ?? "").split(",").map(Number.parseFloat);
+  return values.length === size && values.every(Number.isFinite) ? Float32Array.from(values) : null;
+}
+
+/** Bytes in base64 for addresses; of zeros, which are most of an image, a zero and how many follow it. */
+function packImage(image: Uint8Array): string {
+  const bytes: number[] = [];
+  for (let i = 0; i < image.length; i++) {
+    bytes.push(image[i]);
+    if (image[i]) continue;
+    const start = i;
+    while (image[i + 1] === 0 && i - start < 255) i++;
+    bytes.push(i - start);
+  }
+  return btoa(String.fromCharCode(...bytes))
+    .replaceAll("+", "-")
+    .replaceAll("/", "_")
+    .replaceAll("=", "");
+}
+
+function unpackImage(text: string | undefined): Uint8Array | null {
+  if (!text) return null;
+  try {
+    const bytes = atob(text.replaceAll("-", "+").replaceAll("_", "/"));
+    const image: number[] = [];
+    for (let i = 0; i < bytes.length && image.length < 784; i++) {
+      const value = bytes.charCodeAt(i);
+      image.push(value);
+      if (value === 0) image.push(...new Array(bytes.charCodeAt(++i)).fill(0));
+    }
+    return image.length === 784 ? Uint8Array.from(image) : null;
+  } catch {
+    return null;
+  }
+}

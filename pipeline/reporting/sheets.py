@@ -1,0 +1,202 @@
+"""Labelled sheets of what the decoder makes of walks through the latents, every pixel a whole number of pixels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import NormalDist
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from pipeline.inference.session import Decoder
+from pipeline.interface import IMAGE_SHAPE
+from pipeline.reporting.plots import DPI, axis_label, most_active, save
+
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+_SIDE = 20  # of the manifold
+_MOST_ROWS = 20  # of traversals
+_STEPS = 11  # of a walk
+_FARTHEST = 3.0  # standard deviations of the prior
+_FONT, _GAP, _CHARACTER = 22, 14, 13  # pixels: of a letter's height, between groups, at most of a letter's width
+
+
+@dataclass(frozen=True)
+class _Row:
+    """Digits side by side, uint8 `[m, 28, 28]`; `apart` from the row above or not."""
+
+    label: str
+    images: Pixels
+    apart: bool = False
+
+
+def manifold(decoder: Decoder, kl_per_latent: Sequence[float], source: str, path: Path) -> None:
+    """Draw a grid over the quantiles of the prior along the two latents with the largest KL, the others 0.
+
+    As in Kingma & Welling (2013), figure 4; with one latent, a single row.
+    """
+    axes = sorted(most_active(kl_per_latent, 2))
+    quantiles = np.array([NormalDist().inv_cdf((i + 0.5) / _SIDE) for i in range(_SIDE)], np.float32)
+    z = np.zeros((_SIDE ** len(axes), decoder.latent_dim), np.float32)
+    z[:, axes[0]] = np.tile(quantiles, len(z) // _SIDE)
+    if len(axes) > 1:
+        z[:, axes[1]] = np.repeat(quantiles[::-1], _SIDE)
+    images = decoder.pixels(z)
+    values = [
+        _number(value) if min(place, _SIDE - 1 - place) % 2 == 0 else ""  # else they would touch
+        for place, value in enumerate(quantiles)
+    ]
+    rows = [
+        _Row(_number(z[start, axes[1]]) if len(axes) > 1 else "", images[start : start + _SIDE])
+        for start in range(0, len(z), _SIDE)
+    ]
+    others = f", the other {len(kl_per_latent) - 2} at 0" if len(kl_per_latent) > 2 else ""
+    names = " and ".join(f"z[{axis}]" for axis in axes)
+    title = f"The manifold of {names} over the prior's quantiles{others}\ndecoder trained on {source}"
+    labels = [axis_label(axis, kl_per_latent) for axis in axes]
+    _draw(rows, values, title, path, scale=2, axes=labels)
+
+
+def traversals(
+    decoder: Decoder, start: Floats, digit: int, kl_per_latent: Sequence[float], source: str, path: Path
+) -> None:
+    """Draw what each latent does, from -3 to 3, while the others keep their values in `start` `[latent_dim]`.
+
+    The latents with the largest KL come first; at most 20 are shown.
+    """
+    values = np.linspace(-_FARTHEST, _FARTHEST, _STEPS, dtype=np.float32)
+    shown = most_active(kl_per_latent, _MOST_ROWS)
+    rows = []
+    for latent in shown:
+        z = np.tile(start, (_STEPS, 1))
+        z[:, latent] = values
+        rows.append(_Row(axis_label(latent, kl_per_latent), decoder.pixels(z)))
+    which = "each latent" if len(shown) == len(kl_per_latent) else f"{len(shown)} of {len(kl_per_latent)} latents"
+    title = (
+        f"Traversals: {which} from \N{MINUS SIGN}{_FARTHEST:g} to {_FARTHEST:g}, largest KL first\n"
+        f"the others as encoded from a test digit, a {digit} ({source})"
+    )
+    _draw(rows, [_number(value, 1) for value in values], title, path, scale=3)
+
+
+def interpolations(
+    decoder: Decoder, images: Pixels, labels: NDArray[np.uint8], z_mean: Floats, source: str, path: Path
+) -> None:
+    """Draw the way from one digit to another: straight, and along the sphere.
+
+    The pairs are the first digits of their kind: 0 and 5, 1 and 6, ... 4 and 9.
+
+    Args:
+        decoder: the model.
+        images: the originals, uint8 `[n, 28, 28]`.
+        labels: their digits, uint8 `[n]`.
+        z_mean: their latents, float32 `[n, latent_dim]`.
+        source: of the digits.
+        path: of the picture.
+    """
+    _, first = np.unique(labels, return_index=True)
+    half = len(first) // 2
+    walks = (linear, spherical) if decoder.latent_dim > 1 else (linear,)  # between numbers there is but one way
+    rows = []
+    for a, b in zip(first[:half], first[half : 2 * half], strict=True):
+        for walk in walks:
+            decoded = decoder.pixels(walk(z_mean[a], z_mean[b], _STEPS))
+            both = np.concatenate([images[a][None], decoded, images[b][None]])
+            pair = f"{labels[a]} to {labels[b]}, " if walk is linear else ""
+            rows.append(_Row(f"{pair}{walk.__name__}", both, apart=walk is linear))
+    shares = [f"{share:g}" for share in np.linspace(0, 1, _STEPS).round(2)]
+    names = " and ".join(walk.__name__ for walk in walks)
+    title = f"Interpolations between the latents of two test digits\n{names}, originals at both ends ({source})"
+    _draw(rows, ["original", *shares, "original"], title, path, scale=3, apart=(1, _STEPS + 1))
+
+
+def linear(start: Floats, end: Floats, steps: int) -> Floats:
+    """`steps` points on the straight line between two latents `[latent_dim]`, both ends included."""
+    share = np.linspace(0, 1, steps, dtype=np.float32)[:, None]
+    line: Floats = (1 - share) * start + share * end
+    return line
+
+
+def spherical(start: Floats, end: Floats, steps: int) -> Floats:
+    """`steps` points on the arc between two latents `[latent_dim]`, both ends included.
+
+    The angle grows evenly: White, Sampling Generative Networks (2016), arXiv:1609.04468, after Shoemake (1985). Where
+    the directions are the same, opposite or none, so that there is no one arc, the straight line.
+    """
+    length = np.linalg.norm(start) * np.linalg.norm(end)
+    angle = np.arccos(np.clip(start @ end / length, -1, 1)) if length else 0.0
+    if np.sin(angle) < 1e-4:
+        return linear(start, end, steps)
+    share = np.linspace(0, 1, steps)[:, None]
+    arc: Floats = (np.sin((1 - share) * angle) * start + np.sin(share * angle) * end) / np.sin(angle)
+    return arc.astype(np.float32)
+
+
+def _number(value: float, digits: int = 2) -> str:
+    """With a minus sign that is as wide as a plus."""
+    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _draw(
+    rows: Sequence[_Row],
+    columns: Sequence[str],
+    title: str,
+    path: Path,
+    *,
+    scale: int,
+    apart: Sequence[int] = (),
+    axes: Sequence[str] = (),
+) -> None:
+    """Write rows of digits with their labels, on a page of pixels, of which no one is interpolated.
+
+    Args:
+        rows: all with as many digits.
+        columns: the labels above them, or below if the sheet has axes.
+        title: first line bold.
+        path: of the PNG.
+        scale: how many pixels wide each pixel of a digit becomes.
+        apart: columns with a gap before them.
+        axes: what the columns, and the rows, are called.
+    """
+    cell = IMAGE_SHAPE[0] * scale
+    heading, *notes = title.split("\n")
+    head = 2 * _GAP + int(1.5 * _FONT * (1 + len(notes)))
+    foot = int(3.5 * _FONT) if axes else _GAP
+    if not axes:
+        head += int(1.2 * _FONT)
+    left = max(len(row.label) for row in rows) * _CHARACTER + 2 * _GAP + (2 * _FONT if len(axes) > 1 else 0)
+    x = [left + column * cell + _GAP * sum(gap <= column for gap in apart) for column in range(len(columns))]
+    y: list[int] = []
+    for row in rows:
+        y.append(y[-1] + cell + (_GAP if row.apart else 0) if y else head)
+    width, height = x[-1] + cell + 2 * _GAP, y[-1] + cell + foot
+    width = max(width, 2 * _GAP + _CHARACTER * max(map(len, (heading, *notes))))
+    page = np.full((height, width), 255, np.uint8)
+    for row, top in zip(rows, y, strict=True):
+        for image, start in zip(row.images, x, strict=True):
+            page[top : top + cell, start : start + cell] = image.repeat(scale, axis=0).repeat(scale, axis=1)
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+    figure.figimage(page[:, :, None].repeat(3, axis=2))  # as colours: a colour map would change levels by one
+
+    def write(text: str, at: tuple[float, float], *, size: float = _FONT, **how: str | float) -> None:
+        points = size * 72 / DPI
+        figure.text(at[0] / width, 1 - at[1] / height, text, fontsize=points, **how)  # type: ignore[arg-type]
+
+    for line, text in enumerate((heading, *notes)):
+        write(text, (2 * _GAP, _GAP + 1.5 * _FONT * line), va="top", weight="normal" if line else "bold")
+    for label, start in zip(columns, x, strict=True):
+        where = y[-1] + cell + 0.3 * _FONT if axes else head - 0.3 * _FONT
+        write(label, (start + cell / 2, where), ha="center", va="top" if axes else "bottom", size=0.75 * _FONT)
+    for row, top in zip(rows, y, strict=True):
+        size = (0.75 if axes else 0.9) * _FONT
+        write(row.label, (left - _GAP, top + cell / 2), ha="right", va="center", size=size)
+    for text, at, angle in zip(
+        axes,
+        (((x[0] + x[-1] + cell) / 2, height - 1.2 * _FONT), (1.2 * _FONT, (y[0] + y[-1] + cell) / 2)),
+        (0, 90),
+        strict=False,
+    ):
+        write(text, at, ha="center", va="center", rotation=angle)
+    save(figure, path, "L")

@@ -1,0 +1,100 @@
+"""What happens between the steps of training: the order of the digits, checkpoints, and when to stop."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from pipeline.errors import TrainingError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pipeline.params import Train
+    from pipeline.training.checkpoint import Checkpoint, Progress
+    from pipeline.training.digits import Digits
+
+log = logging.getLogger(__name__)
+
+_COLLAPSED = 0.1  # nats of KL that carry nothing of an image: a digit alone is log 10 = 2.3
+_COLLAPSED_EPOCHS = 3  # in a row
+
+
+class Watch(keras.callbacks.Callback):  # type: ignore[misc]
+    """Keeps the best weights, writes a checkpoint after each epoch, and stops a run that leads nowhere.
+
+    Args:
+        params: of the run.
+        digits: reordered before each epoch.
+        progress: of earlier epochs, if any; brought forward here.
+        checkpoint: where to save.
+        state: every variable that training changes.
+        weights: those that are the result.
+    """
+
+    def __init__(
+        self,
+        params: Train,
+        digits: Digits,
+        progress: Progress,
+        checkpoint: Checkpoint,
+        state: Sequence[keras.Variable],
+        weights: Sequence[keras.Variable],
+    ) -> None:
+        super().__init__()
+        self._params, self._digits = params, digits
+        self._progress, self._checkpoint = progress, checkpoint
+        self._state, self._weights = state, weights
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
+        """Reorder the digits."""
+        self._digits.shuffle(epoch)
+        self._epoch, self._step = epoch, 0
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Stop at a loss that is not finite; called once for all steps of an execution."""
+        figures = {name: float(value) for name, value in (logs or {}).items()}
+        if not all(map(math.isfinite, figures.values())):
+            shown = ", ".join(f"{name} {value:g}" for name, value in figures.items())
+            steps = f"step {batch + 1:,}" if batch == self._step else f"steps {self._step + 1:,} to {batch + 1:,}"
+            raise TrainingError(
+                f"the loss is not finite in epoch {self._epoch + 1}, {steps} ({shown}); "
+                f"lower train.learning_rate (now {self._params.learning_rate:g})"
+            )
+        self._step = batch + 1
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Keep the best, save, and decide whether to go on."""
+        figures = {name: float(value) for name, value in (logs or {}).items()}
+        if not math.isfinite(figures["val_loss"]):
+            raise TrainingError(
+                f"the validation loss is {figures['val_loss']:g} after epoch {epoch + 1}; "
+                f"lower train.learning_rate (now {self._params.learning_rate:g})"
+            )
+        progress = self._progress
+        progress.history.append(figures)
+        self._refuse_collapse()
+        if progress.best_epoch == epoch + 1:
+            progress.best = [np.asarray(weight) for weight in self._weights]
+        self._checkpoint.save(self._state, progress)
+        patience = self._params.patience
+        if patience and epoch + 1 - progress.best_epoch >= patience:
+            log.info("stopped after epoch %d: no better validation loss since epoch %d", epoch + 1, progress.best_epoch)
+            self.model.stop_training = True
+
+    def _refuse_collapse(self) -> None:
+        """A posterior that is the prior for several epochs in a row, once the KL has its full weight."""
+        last = self._progress.history[-_COLLAPSED_EPOCHS:]
+        if len(self._progress.history) < _COLLAPSED_EPOCHS + self._params.kl_warmup_epochs:
+            return
+        if max(figures["val_kl"] for figures in last) < _COLLAPSED:
+            raise TrainingError(
+                f"the posterior collapsed: the validation KL is {last[-1]['val_kl']:.3f} nats after epoch "
+                f"{len(self._progress.history)} and was below {_COLLAPSED:g} for {_COLLAPSED_EPOCHS} epochs, so that "
+                "the latents say nothing of the image; lower train.learning_rate or train.kl_weight, or raise "
+                "train.kl_warmup_epochs"
+            )

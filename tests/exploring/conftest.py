@@ -1,0 +1,106 @@
+"""A bundle with the latents of test digits, and the page built from them, as the tests of this folder share them."""
+
+import functools
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import pytest
+
+from pipeline.data.images import open_images
+from pipeline.errors import PipelineError
+from pipeline.exploring.build import build
+from pipeline.exploring.node import find_node, node_modules
+from pipeline.inference.encode import encode
+from pipeline.inference.job import Options
+from pipeline.inference.session import Encoder
+from pipeline.inference.target import open_target
+from tests import onnx_models
+from tests.prepared_digits import prepare_sample
+
+METADATA = {"data_source": "sample", "validation_negative_elbo": "543.2100", "package_version": "0.1.0"}
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the page is built from."""
+
+    exports: Path
+    latents: Path
+    prepared: Path
+
+
+def skip(reason: str) -> None:
+    """Skip the tests that need Node or a browser; where they have to run (`.ci/run`), fail."""
+    if os.environ.get("VAE_BROWSER") == "required":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepare_sample(tmp_path_factory.mktemp("digits"))
+
+
+@pytest.fixture(scope="session")
+def material(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Material]:
+    """By latent size: a bundle of small models with random weights and what it makes of 1,000 test digits."""
+
+    @functools.cache
+    def make(latent_dim: int) -> Material:
+        exports = tmp_path_factory.mktemp(f"exports{latent_dim}")
+        onnx_models.save_bundle(exports, latent_dim)
+        for role in ("encoder", "decoder"):
+            for file in (exports / role).glob("*.onnx"):
+                model = onnx.load(file)
+                onnx.helper.set_model_props(model, METADATA | {"role": role, "latent_dim": str(latent_dim)})
+                onnx.save(model, file)
+            onnx_models.write_manifest(exports / role, [role], latent_dim)
+        onnx_models.write_manifest(exports, ["encoder", "decoder"], latent_dim)
+        encode_test_digits(exports, prepared, exports / "latents/test")
+        return Material(exports, exports / "latents/test", prepared)
+
+    return make
+
+
+def encode_test_digits(exports: Path, prepared: Path, output: Path) -> None:
+    with open_images(str(prepared / "test_images.npy"), str(prepared / "test_labels.npy"), resize=False) as source:
+        encode(Encoder(exports / "encoder"), source, open_target(str(output), "auto"), Options(None, "fail", True))
+
+
+@pytest.fixture(scope="session")
+def site(material: Callable[[int], Material], tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """By latent size: the page, in a folder below that of the server."""
+    need_node()
+
+    @functools.cache
+    def make(latent_dim: int) -> Path:
+        folder = tmp_path_factory.mktemp("server") / "some/where/web"
+        given = os.environ.get("VAE_EXPORTS")  # the pipeline's own, where it has run
+        if given and latent_dim == 2:
+            root = Path(given).resolve()
+            build(root, root / "latents/test", root.parent / "data/prepared", folder)
+        else:
+            of = material(latent_dim)
+            build(of.exports, of.latents, of.prepared, folder)
+        return folder
+
+    return make
+
+
+def need_node() -> None:
+    try:
+        find_node()
+        node_modules()
+    except PipelineError as error:
+        skip(str(error))
+
+
+def need_chromium() -> str:
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if not found:
+        skip("Chromium is not installed (Debian's package chromium)")
+    return str(found)

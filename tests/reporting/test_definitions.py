@@ -1,0 +1,34 @@
+from pipeline.reporting.definitions import MEANINGS, flatten
+
+METRICS = {
+    "test": {"negative_elbo": 154.8608, "images": 10000},
+    "latents": {"kl_per_latent": [3.0, 0.0, 1.5], "active_share": 0.6667, "note": "latents not in use: 1"},
+    "samples": {"prior": {"recall": 0.125}},
+    "new": {"thing": -0.123456},
+}
+
+
+def test_every_figure_has_its_name_and_its_unit() -> None:
+    shown = {figure.key: (figure.meaning.name, figure.value) for figure in flatten(METRICS) if not figure.bars}
+    assert shown == {
+        "test.negative_elbo": ("Negative ELBO", "154.86 nats"),
+        "test.images": ("Images", "10,000"),
+        "latents.active_share": ("Share of active latents", "66.7%"),
+        "latents.note": ("Note", "latents not in use: 1"),
+        "samples.prior.recall": ("Recall, prior", "12.5%"),
+        "new.thing": ("Thing", "\N{MINUS SIGN}0.1235"),  # not known here, and shown nevertheless
+    }
+
+
+def test_lists_become_bars_as_shares_of_the_largest() -> None:
+    (figure,) = (figure for figure in flatten(METRICS) if figure.bars)
+    assert figure.bars == (("3.000", 1.0), ("0.000", 0.0), ("1.500", 0.5))
+
+
+def test_all_latents_at_the_prior_have_bars_without_length() -> None:
+    (figure,) = flatten({"latents": {"kl_per_latent": [0.0, 0.0]}})
+    assert figure.bars == (("0.000", 0.0), ("0.000", 0.0))
+
+
+def test_every_definition_is_a_sentence() -> None:
+    assert all(meaning.definition.endswith(".") for name, meaning in MEANINGS.items() if name != "note")
