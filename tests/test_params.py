@@ -23,7 +23,7 @@ def test_the_real_file_is_valid() -> None:
     params = read_params(REAL)
     assert params.model.latent_dim == 2
     assert params.model.encoder_units == (512,)
-    assert params.train.learning_rate == 1e-3
+    assert params.train.learning_rate == 2e-3
 
 
 def test_parameters_are_frozen() -> None:
@@ -32,9 +32,9 @@ def test_parameters_are_frozen() -> None:
         params.train.epochs = 20
 
 
-@pytest.mark.parametrize("number", ["1e-3", "1.0e-3", "0.001"])
+@pytest.mark.parametrize("number", ["2e-3", "2.0e-3", "0.002"])
 def test_numbers_are_read_as_dvc_reads_them(number: str, tmp_path: Path) -> None:
-    params = read_changed(tmp_path, "learning_rate: 0.001", f"learning_rate: {number}")
+    params = read_changed(tmp_path, "learning_rate: 0.002", f"learning_rate: {number}")
     assert params == read_params(REAL)
 
 
@@ -51,7 +51,7 @@ def test_numbers_are_read_as_dvc_reads_them(number: str, tmp_path: Path) -> None
         ("epochs: 10", "epochs: 2.5", "train.epochs is 2.5, expected a valid integer"),
         ("epochs: 10", "epochs: true", "train.epochs is True, expected a valid integer"),
         ("jit_compile: true", "jit_compile: 3", "train.jit_compile is 3, expected a valid boolean"),
-        ("learning_rate: 0.001", "learning_rate: .nan", "train.learning_rate is nan, expected"),
+        ("learning_rate: 0.002", "learning_rate: .nan", "train.learning_rate is nan, expected"),
         ("encoder_units: [512]", "encoder_units: 512", "model.encoder_units is 512, expected a list"),
         ("encoder_units: [512]", "encoder_units: [512, 0]", "model.encoder_units.1 is 0, expected greater than"),
         ("source: auto", "source: web", "download.source is 'web', expected 'auto', 'mnist' or 'sample'"),
