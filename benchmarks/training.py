@@ -32,23 +32,25 @@ def fit(way: str, seed: int) -> dict[str, Any]:
     from pipeline.params import read_params  # noqa: PLC0415
     from pipeline.training.device import prepare_device, repeat_exactly  # noqa: PLC0415
     from pipeline.training.digits import Digits  # noqa: PLC0415
-    from pipeline.training.train import build_vae  # noqa: PLC0415
+    from pipeline.training.loop import Blocks  # noqa: PLC0415
+    from pipeline.training.train import build_vae, loops_pay  # noqa: PLC0415
 
     device = prepare_device()
     settings = read_params(Path("params.yaml"))
     params = settings.train.model_copy(update={"seed": seed, "epochs": EPOCHS})
     images, validation = (np.array(read_split(Path("data/prepared"), split)[0]) for split in ("train", "validation"))
-    steps = -(-len(images) // params.batch_size)
+    looped = loops_pay(settings.model, device)
+    blocks = Blocks(len(images), params.batch_size, params.steps_per_execution if looped else 1)
     if way == PLAIN:
-        params = params.model_copy(update={"jit_compile": False, "steps_per_execution": 1})
+        params = params.model_copy(update={"jit_compile": False})
         keras.utils.set_random_seed(seed)
-        vae = build_vae(settings.model, params, None, steps)
+        vae = build_vae(settings.model, params, None, blocks.steps, looped=True)
         x, v, shuffle = images, validation, None
     else:
         repeat_exactly(seed, jit_compile=params.jit_compile)
         digits = Digits(np.concatenate([images, validation]), len(images), seed)
-        vae = build_vae(settings.model, params, digits, steps)
-        x, v = np.arange(len(images), dtype=np.int32), np.arange(len(images), len(images) + len(validation), dtype="i4")
+        vae = build_vae(settings.model, params, digits, blocks.steps, looped=looped)
+        x, v = blocks, np.arange(len(images), len(images) + len(validation), dtype=np.int32)
         shuffle = digits.shuffle
 
     class Clock(keras.callbacks.Callback):  # type: ignore[misc]
@@ -63,7 +65,8 @@ def fit(way: str, seed: int) -> dict[str, Any]:
             self.seconds.append(time.perf_counter() - self.start)
 
     clock = Clock()
-    vae.fit(x, batch_size=params.batch_size, epochs=EPOCHS, shuffle=shuffle is None, callbacks=[clock], verbose=0)
+    batches = {"batch_size": params.batch_size} if way == PLAIN else {"shuffle": False}
+    vae.fit(x, epochs=EPOCHS, callbacks=[clock], verbose=0, **batches)
     figures = vae.evaluate(v, batch_size=500, verbose=0, return_dict=True)
     kernels = [weight.shape for weight in vae.trainable_variables if len(weight.shape) == 2]
     # Forward, and backward for weights and for inputs; the image itself needs no gradient.

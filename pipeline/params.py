@@ -13,7 +13,7 @@ from pipeline.errors import ParamsError
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Positive = Annotated[int, Field(ge=1)]
-Filters = Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(strict=False, max_length=2)]
+Filters = Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(strict=False)]
 Units = Annotated[tuple[Annotated[int, Field(ge=1, le=16384)], ...], Field(strict=False)]  # YAML has no tuples
 
 
@@ -53,6 +53,7 @@ class Train(_Section):
     learning_rate: Annotated[float, Field(gt=0, le=1)]
     schedule: Literal["constant", "cosine"]
     weight_decay: Annotated[float, Field(ge=0, le=1)]
+    clip_norm: Annotated[float, Field(ge=0)]
     kl_weight: Annotated[float, Field(ge=0, le=100)]
     kl_warmup_epochs: Annotated[int, Field(ge=0)]
     binarisation: Literal["none", "static", "dynamic"]

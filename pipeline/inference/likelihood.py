@@ -25,8 +25,7 @@ log = logging.getLogger(__name__)
 Floats = NDArray[np.floating[Any]]
 
 _DRAWS = 100  # decoded at a time: measured, their pixels stay in a core's cache
-# The random numbers of one seed, apart from those of `elbo.estimate`, which has [seed, batch].
-_NOISE, _BINARISATION = 1, 2
+_NOISE = 1  # random numbers of [seed, image, 1]: apart from those of `elbo.estimate`, which has [seed, batch]
 
 
 @dataclass(frozen=True)
@@ -52,14 +51,6 @@ class Likelihood:
         names = ("negative_log_likelihood", "standard_error", "negative_elbo", "reconstruction", "kl")
         rounded = {name: round(getattr(self, name), 4) for name in names}
         return {**rounded, "importance_samples": self.importance_samples, "images": self.images}
-
-
-def binarise(images: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
-    """Each pixel drawn once: 255 with probability grey level / 255, else 0. uint8 of any shape to the same."""
-    generator = np.random.default_rng([seed, 0, _BINARISATION])
-    # Of the 255 levels below it, a pixel is above as many as its own level.
-    ink = generator.integers(0, 255, images.shape, np.uint8) < images
-    return ink.astype(np.uint8) * np.uint8(255)
 
 
 def bernoulli_log_likelihood(blank: NDArray[np.float32], probability: NDArray[np.float32]) -> Floats:
@@ -130,7 +121,7 @@ def estimate_likelihood(
     Args:
         encoder: proposes latents.
         decoder: gives the probabilities of ink.
-        images: uint8 `[n, 28, 28]`, 0 or 255, as `binarise` draws them; n >= 2.
+        images: uint8 `[n, 28, 28]`, 0 or 255, as `pipeline.data.binarise` draws them; n >= 2.
         draws: of the latents per image.
         seed: of the noise.
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from pipeline.data.binarise import binarise
 from pipeline.data.prepared import STATS_FILE, read_json, read_split, read_stats
 from pipeline.errors import DataError, FormatError, ModelError, ParamsError
 from pipeline.files import atomic_file, write_json
 from pipeline.inference.elbo import estimate
 from pipeline.inference.latents import mixture, prior
-from pipeline.inference.likelihood import binarise, estimate_likelihood
+from pipeline.inference.likelihood import estimate_likelihood
 from pipeline.inference.session import Decoder, Encoder
 from pipeline.interface import MANIFEST_FILE, MIXTURE, PIXELS
 from pipeline.reporting.card import CARD_FILE, model_card

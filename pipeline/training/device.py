@@ -2,6 +2,7 @@
 
 import keras
 
+from pipeline.errors import TrainingError
 from pipeline.training.quiet import native_stderr_hidden
 
 
@@ -21,8 +22,7 @@ def prepare_device(*, exact: bool = False) -> str:
             device = jax.devices()[0]
             name = device.device_kind if device.platform != "cpu" else None
         case _:
-            gpus = keras.distribution.list_devices("gpu") if backend != "torch" else _torch_gpus()
-            name = gpus[0] if gpus else None
+            raise TrainingError(f"KERAS_BACKEND is {backend}; training runs on tensorflow or jax")
     return f"{f'GPU {name}' if name else 'CPU'} ({backend})"
 
 
@@ -49,9 +49,3 @@ def _tensorflow_gpu(exact: bool) -> str | None:
         return None
     name: str = tf.config.experimental.get_device_details(gpus[0]).get("device_name", gpus[0].name)
     return name
-
-
-def _torch_gpus() -> list[str]:
-    import torch
-
-    return [torch.cuda.get_device_name(0)] if torch.cuda.is_available() else []

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pipeline.params import Train
     from pipeline.training.checkpoint import Checkpoint, Progress
     from pipeline.training.digits import Digits
+    from pipeline.training.loop import Blocks
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
 
     Args:
         params: of the run.
+        blocks: that it goes through.
         digits: reordered before each epoch.
         progress: of earlier epochs, if any; brought forward here.
         checkpoint: where to save.
@@ -39,6 +41,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
     def __init__(
         self,
         params: Train,
+        blocks: Blocks,
         digits: Digits,
         progress: Progress,
         checkpoint: Checkpoint,
@@ -46,7 +49,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
         weights: Sequence[keras.Variable],
     ) -> None:
         super().__init__()
-        self._params, self._digits = params, digits
+        self._params, self._blocks, self._digits = params, blocks, digits
         self._progress, self._checkpoint = progress, checkpoint
         self._state, self._weights = state, weights
 
@@ -56,16 +59,17 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
         self._epoch, self._step = epoch, 0
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Stop at a loss that is not finite; called once for all steps of an execution."""
+        """Stop at a loss that is not finite; called after each call of compiled steps."""
+        done = min((batch + 1) * self._blocks.steps_of_block, self._blocks.steps)
         figures = {name: float(value) for name, value in (logs or {}).items()}
         if not all(map(math.isfinite, figures.values())):
             shown = ", ".join(f"{name} {value:g}" for name, value in figures.items())
-            steps = f"step {batch + 1:,}" if batch == self._step else f"steps {self._step + 1:,} to {batch + 1:,}"
+            steps = f"step {done:,}" if done == self._step + 1 else f"steps {self._step + 1:,} to {done:,}"
             raise TrainingError(
                 f"the loss is not finite in epoch {self._epoch + 1}, {steps} ({shown}); "
                 f"lower train.learning_rate (now {self._params.learning_rate:g})"
             )
-        self._step = batch + 1
+        self._step = done
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Keep the best, save, and decide whether to go on."""

@@ -22,7 +22,7 @@ def test_a_convolution_takes_them_at_each_position_of_its_output(tmp_path: Path)
         save_half(half, tmp_path)
         convert(tmp_path, half.name, tmp_path / f"{half.name}.onnx")
     encoder, decoder = (count_operations(onnx.load(tmp_path / f"{role}.onnx")) for role in ("encoder", "decoder"))
-    halve = [2 * 5 * 5 * 1 * 2 * 14 * 14, 2 * 5 * 5 * 2 * 4 * 7 * 7]
-    assert list(encoder.values()) == [*halve, 2 * 7 * 7 * 4 * 8, 2 * 8 * 3, 2 * 8 * 3]
-    double = [2 * 3 * 3 * 4 * (4 * 2) * 7 * 7, 2 * 3 * 3 * 2 * 4 * 14 * 14]
-    assert list(decoder.values()) == [2 * 3 * 8, 2 * 8 * 7 * 7 * 4, *double]
+    into = [2 * 3 * 3 * 16 * 2 * 7 * 7, 2 * 3 * 3 * 2 * 4 * 7 * 7]
+    assert list(encoder.values()) == [*into, 2 * 7 * 7 * 4 * 8, 2 * 8 * 3, 2 * 8 * 3]
+    out = [2 * 3 * 3 * 4 * 2 * 7 * 7, 2 * 3 * 3 * 2 * 16 * 7 * 7]
+    assert list(decoder.values()) == [2 * 3 * 8, 2 * 8 * 7 * 7 * 4, *out]

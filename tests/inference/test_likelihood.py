@@ -15,7 +15,6 @@ from pipeline.inference import likelihood as module
 from pipeline.inference.elbo import kl_per_latent
 from pipeline.inference.likelihood import (
     bernoulli_log_likelihood,
-    binarise,
     estimate_likelihood,
     importance_bound,
 )
@@ -142,18 +141,6 @@ def test_certainty_costs_nothing_if_right_and_a_finite_sum_if_wrong(ink: bool) -
     (wrong,) = bernoulli_log_likelihood(blank, blank[None].copy())
     assert right == pytest.approx(0, abs=784 * 2e-7)
     assert wrong == pytest.approx(784 * math.log(1e-7), rel=0.02)
-
-
-def test_pixels_are_drawn_with_the_probability_of_their_grey_level() -> None:
-    levels = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 20_000, axis=1)
-    ink = binarise(levels, seed=3)
-    assert ink.dtype == np.uint8
-    assert set(np.unique(ink)) == {0, 255}
-    share = levels[:, 0] / 255
-    deviations = np.abs((ink > 0).mean(axis=1) - share) - 5 * np.sqrt(share * (1 - share) / 20_000)
-    assert deviations.max() <= 0  # black and white themselves are certain
-    assert (binarise(levels, seed=3) == ink).all()
-    assert (binarise(levels, seed=4) != ink).any()
 
 
 @pytest.mark.parametrize(("latent_dim", "draws"), [(1, 1), (2, 250), (20, 3)])

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from threadpoolctl import threadpool_limits
 
+from pipeline.data.binarise import binarise
 from pipeline.errors import DataError, FormatError, ModelError, ParamsError
 from pipeline.inference import Decoder, Encoder
 from pipeline.inference.elbo import estimate
 from pipeline.inference.latents import prior
-from pipeline.inference.likelihood import binarise, estimate_likelihood
+from pipeline.inference.likelihood import estimate_likelihood
 from pipeline.interface import IR_VERSION, OPSET
 from pipeline.params import Evaluate
 from pipeline.reporting.evaluate import evaluate

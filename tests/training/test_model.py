@@ -105,16 +105,29 @@ def test_halves_have_the_promised_shapes(latent_dim: int, units: list[int], filt
     assert image.max() <= 1
 
 
-def test_doubling_deals_the_channels_out_to_neighbouring_pixels() -> None:
+def test_decoder_joins_channels_to_the_pixels_of_their_patch() -> None:
     decoder = build_decoder(1, [], [1])
     spread, pixels = decoder.get_layer("spread"), decoder.get_layer("pixels")
-    spread.set_weights([np.zeros_like(spread.get_weights()[0]), np.arange(14 * 14, dtype=np.float32)])
-    centre = np.zeros((3, 3, 1, 4), np.float32)
-    centre[1, 1, 0] = [1, 10, 100, 1000]  # the channels become the pixels of each 2 x 2 block, row by row
-    pixels.set_weights([centre, np.zeros(4, np.float32)])
+    spread.set_weights([np.zeros_like(spread.get_weights()[0]), np.arange(7 * 7, dtype=np.float32)])
+    centre = np.zeros((3, 3, 1, 16), np.float32)
+    centre[1, 1, 0] = np.arange(16)  # the channels become the pixels of each 4 x 4 patch, row by row
+    pixels.set_weights([centre, np.zeros(16, np.float32)])
     logits = keras.Model(decoder.input, decoder.get_layer("logits").output)
     image = np.asarray(logits(np.zeros((1, 1), np.float32)))[0]
-    np.testing.assert_allclose(image[2:4, 4:6], (14 + 2) * np.array([[1, 10], [100, 1000]]), rtol=1e-6)
+    np.testing.assert_allclose(image[4:8, 8:12], (7 + 2) * np.arange(16).reshape(4, 4), rtol=1e-6)
+
+
+def test_encoder_cuts_images_into_the_patches_that_the_decoder_joins() -> None:
+    encoder = build_encoder(1, [], [4])
+    patches = keras.Model(encoder.input, encoder.get_layer("channels").output)
+    images = np.random.default_rng(0).integers(0, 256, (2, *IMAGE_SHAPE), np.uint8)
+    expected = [[image[4 * r : 4 * r + 4, 4 * c : 4 * c + 4] for r in range(7) for c in range(7)] for image in images]
+    np.testing.assert_allclose(patches(images), np.reshape(expected, (2, 7, 7, 16)) / 255, rtol=1e-6)
+
+
+def test_a_convolution_is_added_to_its_input_where_channels_are_as_many() -> None:
+    assert [layer.name for layer in build_encoder(1, [], [4, 4, 8]).layers if "sum" in layer.name] == ["encoder_sum_2"]
+    assert [layer.name for layer in build_decoder(1, [], [4, 4, 8]).layers if "sum" in layer.name] == ["decoder_sum_1"]
 
 
 def test_encoder_scales_bytes_to_grey_levels() -> None:

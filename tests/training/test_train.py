@@ -11,13 +11,13 @@ import keras
 import numpy as np
 import pytest
 
+from pipeline.data.binarise import binarise
 from pipeline.errors import OutputError, TrainingError
 from pipeline.files import sha256
-from pipeline.interface import IMAGE_SHAPE
 from pipeline.params import Model, Train, read_params
 from pipeline.training.digits import Digits
 from pipeline.training.model import reconstruction_loss
-from pipeline.training.train import binarise, train
+from pipeline.training.train import train
 from pipeline.training.weights import load_half, read_origin
 from tests.prepared_digits import prepare_sample
 from tests.test_house import ROOT
@@ -189,21 +189,12 @@ def test_jax_trains_the_same_model_and_its_weights_load_in_tensorflow(prepared: 
     # Other random numbers, the same mathematics: 3 % is several times the spread over seeds.
     assert run(prepared, tmp_path / "tensorflow", JAX)["val_loss"] == pytest.approx(figures["val_loss"], rel=0.03)
     encoder, decoder = (load_half(tmp_path / "jax/models", role) for role in ("encoder", "decoder"))
-    images = binarise(np.load(prepared / "validation_images.npy"), np.random.default_rng(JAX.seed))
+    images = binarise(np.load(prepared / "validation_images.npy"), JAX.seed)
     latents = encoder.predict_on_batch(images)
     logits = keras.Model(decoder.input, decoder.get_layer("logits").output).predict_on_batch(latents["z_mean"])
     # The mean of the latents reconstructs better than a draw, which the logged figure uses.
     found = np.mean(reconstruction_loss(images.astype(np.float32) / 255, logits))
     assert found == pytest.approx(figures["val_reconstruction"], rel=0.05)
-
-
-def test_binarised_validation_digits_are_black_and_white_with_the_mean_of_the_grey_ones() -> None:
-    images = np.random.default_rng(0).integers(0, 256, (50, *IMAGE_SHAPE), np.uint8)
-    drawn = binarise(images, np.random.default_rng(1))
-    assert set(np.unique(drawn)) == {0, 255}
-    assert drawn.mean() == pytest.approx(images.mean(), abs=5 * 128 / np.sqrt(images.size))
-    extremes = np.uint8([[0, 255]])
-    np.testing.assert_array_equal(binarise(extremes, np.random.default_rng(1)), extremes)
 
 
 def test_a_folder_with_other_files_is_refused_before_training(prepared: Path, tmp_path: Path) -> None:
