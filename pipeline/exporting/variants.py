@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _SMALL = 0.1  # share of the weights, and of the operations
 _BATCH = 500
 _DENSE = ("Gemm", "MatMul")
+_AFTER_LAST = ("Reshape", "Sigmoid", "Transpose")
 
 
 def write_int8(source: Path, target: Path, name: str, tensors: NDArray[np.generic]) -> None:
@@ -30,7 +31,8 @@ def write_int8(source: Path, target: Path, name: str, tensors: NDArray[np.generi
     Weights are int8 per output channel, of 7 bits, activations uint8 (QDQ). Static: the result for an image does not
     depend on the others in its batch. Small products, such as those with the latents, stay in float32: they cost
     nothing and the latents need the precision. So do the outputs of matrix products, which are accumulated in 32 bits
-    anyway; for those of convolutions ONNX Runtime has no such operator.
+    anyway; for those of convolutions ONNX Runtime has no such operator, so that one that ends in an output, through a
+    sigmoid at most, is not quantised either.
 
     Args:
         source: the float32 model.
@@ -77,17 +79,29 @@ class _Calibration(CalibrationDataReader):  # type: ignore[misc]
 
 
 def _left_in_float(model: onnx.ModelProto) -> list[str]:
-    """Small products, and each `Relu` but those of quantised convolutions, with which they become one operator."""
+    """Small products, last convolutions, and each `Relu` but those that become one operator with a convolution."""
     sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in model.graph.initializer}
     products = {node.name: sizes.get(node.input[1], 0) for node in model.graph.node if node.op_type in PRODUCTS}
-    small = _small(products) & _small(count_operations(model))
     maker = {name: node for node in model.graph.node for name in node.output}
+    small = _small(products) & _small(count_operations(model)) | _last_convolutions(model, maker)
     lone = {
         node.name
         for node in model.graph.node
         if node.op_type == "Relu" and (maker[node.input[0]].op_type != "Conv" or maker[node.input[0]].name in small)
     }
     return sorted(small | lone)
+
+
+def _last_convolutions(model: onnx.ModelProto, maker: Mapping[str, onnx.NodeProto]) -> set[str]:
+    """Those that only a sigmoid and changes of shape part from an output."""
+    found = set()
+    for output in model.graph.output:
+        node = maker[output.name]
+        while node.op_type in _AFTER_LAST:
+            node = maker[node.input[0]]
+        if node.op_type == "Conv":
+            found.add(node.name)
+    return found
 
 
 def _small(counts: Mapping[str, int]) -> set[str]:
