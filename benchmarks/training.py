@@ -32,24 +32,23 @@ def fit(way: str, seed: int) -> dict[str, Any]:
     from pipeline.params import read_params  # noqa: PLC0415
     from pipeline.training.device import prepare_device, repeat_exactly  # noqa: PLC0415
     from pipeline.training.digits import Digits  # noqa: PLC0415
-    from pipeline.training.loop import Blocks  # noqa: PLC0415
-    from pipeline.training.train import build_vae, loops_pay  # noqa: PLC0415
+    from pipeline.training.train import block_up, build_vae  # noqa: PLC0415
 
     device = prepare_device()
     settings = read_params(Path("params.yaml"))
     params = settings.train.model_copy(update={"seed": seed, "epochs": EPOCHS})
     images, validation = (np.array(read_split(Path("data/prepared"), split)[0]) for split in ("train", "validation"))
-    looped = loops_pay(settings.model, device)
-    blocks = Blocks(len(images), params.batch_size, params.steps_per_execution if looped else 1)
     if way == PLAIN:
-        params = params.model_copy(update={"jit_compile": False})
+        params = params.model_copy(update={"jit_compile": False, "steps_per_execution": 1})
+    blocks = block_up(len(images), settings.model, params, device)
+    if way == PLAIN:
         keras.utils.set_random_seed(seed)
-        vae = build_vae(settings.model, params, None, blocks.steps, looped=True)
+        vae = build_vae(settings.model, params, None, blocks)
         x, v, shuffle = images, validation, None
     else:
         repeat_exactly(seed, jit_compile=params.jit_compile)
         digits = Digits(np.concatenate([images, validation]), len(images), seed)
-        vae = build_vae(settings.model, params, digits, blocks.steps, looped=looped)
+        vae = build_vae(settings.model, params, digits, blocks)
         x, v = blocks, np.arange(len(images), len(images) + len(validation), dtype=np.int32)
         shuffle = digits.shuffle
 

@@ -419,7 +419,10 @@ def _run() -> None:
     except PipelineError as error:
         _fail(str(error))
     except ModuleNotFoundError as error:
-        _fail(f"{error.name} is not installed; it comes with the extra `train`: pip install '.[train]' in a checkout")
+        extra = "jax" if error.name == "jax" else "train"
+        _fail(
+            f"{error.name} is not installed; it comes with the extra `{extra}`: pip install '.[{extra}]' in a checkout"
+        )
     except OSError as error:
         _fail(f"{error.filename or 'input or output'}: {error.strerror or error}")
 

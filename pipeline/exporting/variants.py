@@ -83,13 +83,13 @@ def _left_in_float(model: onnx.ModelProto) -> list[str]:
     sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in model.graph.initializer}
     products = {node.name: sizes.get(node.input[1], 0) for node in model.graph.node if node.op_type in PRODUCTS}
     maker = {name: node for node in model.graph.node for name in node.output}
-    small = _small(products) & _small(count_operations(model)) | _last_convolutions(model, maker)
+    kept = (_small(products) & _small(count_operations(model))) | _last_convolutions(model, maker)
     lone = {
         node.name
         for node in model.graph.node
-        if node.op_type == "Relu" and (maker[node.input[0]].op_type != "Conv" or maker[node.input[0]].name in small)
+        if node.op_type == "Relu" and (maker[node.input[0]].op_type != "Conv" or maker[node.input[0]].name in kept)
     }
-    return sorted(small | lone)
+    return sorted(kept | lone)
 
 
 def _last_convolutions(model: onnx.ModelProto, maker: Mapping[str, onnx.NodeProto]) -> set[str]:

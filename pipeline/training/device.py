@@ -2,7 +2,6 @@
 
 import keras
 
-from pipeline.errors import TrainingError
 from pipeline.training.quiet import native_stderr_hidden
 
 
@@ -13,16 +12,13 @@ def prepare_device(*, exact: bool = False) -> str:
     in which a GPU rounds the factors of a float32 product to 10 bits.
     """
     backend = keras.backend.backend()
-    match backend:
-        case "tensorflow":
-            name = _tensorflow_gpu(exact)
-        case "jax":
-            import jax
+    if backend == "jax":
+        import jax
 
-            device = jax.devices()[0]
-            name = device.device_kind if device.platform != "cpu" else None
-        case _:
-            raise TrainingError(f"KERAS_BACKEND is {backend}; training runs on tensorflow or jax")
+        device = jax.devices()[0]
+        name = device.device_kind if device.platform != "cpu" else None
+    else:
+        name = _tensorflow_gpu(exact)
     return f"{f'GPU {name}' if name else 'CPU'} ({backend})"
 
 

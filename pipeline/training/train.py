@@ -67,9 +67,8 @@ def train(
     refuse_foreign(folder, owns=_OWN)
     repeat_exactly(params.seed, jit_compile=params.jit_compile)
     digits = Digits(np.concatenate([images, validation]), shuffled=len(images), seed=params.seed)
-    looped = loops_pay(model, device)
-    blocks = Blocks(len(images), params.batch_size, params.steps_per_execution if looped else 1)
-    vae = build_vae(model, params, digits, blocks.steps, looped=looped)
+    blocks = block_up(len(images), model, params, device)
+    vae = build_vae(model, params, digits, blocks)
     origin: dict[str, Any] = {
         "model": model.model_dump(mode="json"),
         "train": params.model_dump(mode="json"),
@@ -103,20 +102,15 @@ def train(
     return chosen
 
 
-def loops_pay(model: Model, device: str) -> bool:
-    """Whether a compiled loop of steps is faster than one step at a time."""
+def block_up(count: int, model: Model, params: Train, device: str) -> Blocks:
+    """The batches of an epoch: in blocks where a compiled loop over their steps pays, else one by one."""
     # In a loop on a CPU, XLA computes convolutions three to ten times slower than outside.
-    return not (device.startswith("CPU") and (model.encoder_filters or model.decoder_filters))
+    loops_pay = not (device.startswith("CPU") and (model.encoder_filters or model.decoder_filters))
+    return Blocks(count, params.batch_size, params.steps_per_execution if loops_pay else 1)
 
 
-def build_vae(
-    model: Model, params: Train, digits: keras.layers.Layer | None, steps_per_epoch: int, *, looped: bool
-) -> VAE:
-    """The network, compiled as the parameters say.
-
-    It is trained on `Blocks` of numbers of `digits`, or without these on images. Where steps are not `looped`, a block
-    has one batch, and Keras goes through several blocks in one call.
-    """
+def build_vae(model: Model, params: Train, digits: keras.layers.Layer | None, blocks: Blocks) -> VAE:
+    """The network, compiled as the parameters say, for `blocks` of numbers of `digits`, or without these for images."""
     policy = "float32" if params.precision == "float32" else f"mixed_{params.precision}"
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
@@ -125,22 +119,25 @@ def build_vae(
         options: dict[str, Any] = {
             "seed": params.seed,
             "kl_weight": params.kl_weight,
-            "kl_warmup_steps": params.kl_warmup_epochs * steps_per_epoch,
+            "kl_warmup_steps": params.kl_warmup_epochs * blocks.steps,
             "samples": params.importance_samples,
             "binarise": params.binarisation == "dynamic",
         }
-        vae = VAE(*halves, **options) if digits is None else BlockVAE(*halves, **options, digits=digits, looped=looped)
+        if digits is None:
+            vae = VAE(*halves, **options)
+        else:
+            vae = BlockVAE(*halves, **options, digits=digits, looped=blocks.steps_of_block > 1)
     finally:
         keras.config.set_dtype_policy(before)
     rate: Any = params.learning_rate
     if params.schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(rate, params.epochs * steps_per_epoch)
+        rate = keras.optimizers.schedules.CosineDecay(rate, params.epochs * blocks.steps)
     vae.compile(
         optimizer=keras.optimizers.Adam(
             rate, weight_decay=params.weight_decay or None, global_clipnorm=params.clip_norm or None
         ),
         jit_compile=params.jit_compile,
-        steps_per_execution=1 if looped else params.steps_per_execution,
+        steps_per_execution=1 if blocks.steps_of_block > 1 else params.steps_per_execution,
     )
     vae.optimizer.build(vae.trainable_variables)
     return vae

@@ -67,7 +67,8 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
             steps = f"step {done:,}" if done == self._step + 1 else f"steps {self._step + 1:,} to {done:,}"
             raise TrainingError(
                 f"the loss is not finite in epoch {self._epoch + 1}, {steps} ({shown}); "
-                f"lower train.learning_rate (now {self._params.learning_rate:g})"
+                f"lower train.learning_rate (now {self._params.learning_rate:g}) "
+                "or set train.clip_norm"
             )
         self._step = done
 

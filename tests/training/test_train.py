@@ -81,10 +81,29 @@ def test_training_without_xla_repeats_too_and_ends_close(prepared: Path, tmp_pat
 
 def test_a_loss_that_is_not_finite_is_an_error_and_leaves_no_weights(prepared: Path, tmp_path: Path) -> None:
     linear = MODEL.model_copy(update={"encoder_units": ()})  # nothing stops its log variance from overflowing
-    expected = r"not finite in epoch 1, steps \d+ to \d+ \(.*kl .*\); lower train\.learning_rate \(now 1\)"
+    expected = (
+        r"not finite in epoch 1, steps \d+ to \d+ \(.*kl .*\); lower train\.learning_rate \(now 1\) or .*clip_norm"
+    )
     with pytest.raises(TrainingError, match=expected):
         run(prepared, tmp_path, TRAIN.model_copy(update={"learning_rate": 1.0}), linear)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_gradient_bounded_to_next_to_nothing_moves_no_weights(prepared: Path, tmp_path: Path) -> None:
+    free = run(prepared, tmp_path / "free")["val_loss"]
+    bound = run(prepared, tmp_path / "bound", TRAIN.model_copy(update={"clip_norm": 1e-12}))["val_loss"]
+    untrained = 784 * np.log(2)  # logits near 0
+    assert bound == pytest.approx(untrained, rel=0.1)
+    assert free < untrained / 2
+
+
+@pytest.mark.parametrize("backend", ["torch", "nonsense"])
+def test_another_backend_of_keras_is_refused_in_one_line(backend: str, prepared: Path, tmp_path: Path) -> None:
+    command = [Path(sys.executable).parent / "vae", "train", prepared, "--params", ROOT / "params.yaml"]
+    environment = {**os.environ, "KERAS_BACKEND": backend}
+    found = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert found.returncode == 1
+    assert found.stderr == f"error: KERAS_BACKEND is {backend}; training runs on tensorflow or jax\n"
 
 
 def test_a_collapsed_posterior_stops_the_run(prepared: Path, tmp_path: Path) -> None:
