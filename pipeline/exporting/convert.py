@@ -34,7 +34,9 @@ def convert(models: Path, role: str, target: Path) -> None:
     model, _ = tf2onnx.convert.from_function(
         function, input_signature=signature, opset=OPSET, custom_op_handlers={"Erfc": (_convert_erfc, [])}
     )
-    onnx.save(_canonical(_fused(_with_constant_shapes(model)), interface), target)
+    for simplify in (_with_constant_shapes, _fused, _without_scale):
+        simplify(model.graph)
+    onnx.save(_canonical(model, interface), target)
 
 
 def _convert_erfc(graph: Any, node: Any, name: str, _: list[Any]) -> None:
@@ -45,9 +47,8 @@ def _convert_erfc(graph: Any, node: Any, name: str, _: list[Any]) -> None:
     graph.replace_inputs(node, [one.output[0], erf.output[0]])
 
 
-def _with_constant_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Each `Reshape` to a constant shape; tf2onnx computes some from the batch, the only size that it doesn't know."""
-    graph = model.graph
+def _with_constant_shapes(graph: onnx.GraphProto) -> None:
+    """Give each `Reshape` a constant shape; tf2onnx computes some from the batch, the only size it doesn't know."""
     weights = {tensor.name: tensor for tensor in graph.initializer}
     maker = {name: node for node in graph.node for name in node.output}
     for node in graph.node:
@@ -61,7 +62,6 @@ def _with_constant_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
         graph.initializer.append(shape)
         node.input[1] = shape.name
     _drop_unused(graph)
-    return model
 
 
 def _drop_unused(graph: onnx.GraphProto) -> None:
@@ -76,9 +76,8 @@ def _drop_unused(graph: onnx.GraphProto) -> None:
                 entries.remove(entry)
 
 
-def _fused(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Each product with weights and the addition of its bias as one `Gemm`, which quantises as one."""
-    graph = model.graph
+def _fused(graph: onnx.GraphProto) -> None:
+    """Make each product with weights and the addition of its bias one `Gemm`, which quantises as one."""
     weights = {tensor.name for tensor in graph.initializer}
     product = {node.output[0]: node for node in graph.node if node.op_type == "MatMul" and node.input[1] in weights}
     readers = Counter(name for node in graph.node for name in node.input)
@@ -89,7 +88,29 @@ def _fused(model: onnx.ModelProto) -> onnx.ModelProto:
             dense.input.append(node.input[1])
             dense.output[0] = node.output[0]
             graph.node.remove(node)
-    return model
+
+
+def _without_scale(graph: onnx.GraphProto) -> None:
+    """Multiply the first weights of the encoder, not its pixels, by 1/255: two passes over the images less."""
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    readers = {name: node for node in graph.node for name in node.input}
+    pixels = [node.output[0] for node in graph.node if node.op_type == "Cast" and node.input[0] == graph.input[0].name]
+    scale = next((node for node in graph.node if node.op_type == "Mul" and node.input[0] in pixels), None)
+    if scale is None:
+        return
+    after, unused = readers[scale.output[0]], [scale]
+    if after.op_type == "Add" and not numpy_helper.to_array(weights[after.input[1]]).any():  # the offset of `Rescaling`
+        unused.append(after)
+        after = readers[after.output[0]]
+    after.input[0] = scale.input[0]
+    while after.op_type in ("Reshape", "Transpose"):
+        after = readers[after.output[0]]
+    kernel = weights[after.input[1]]
+    scaled = numpy_helper.to_array(kernel) * numpy_helper.to_array(weights[scale.input[1]])
+    kernel.CopyFrom(numpy_helper.from_array(scaled, kernel.name))
+    for node in unused:
+        graph.node.remove(node)
+    _drop_unused(graph)
 
 
 def _canonical(model: onnx.ModelProto, interface: Interface) -> onnx.ModelProto:

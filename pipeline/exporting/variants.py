@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
+from onnx import numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -55,6 +56,9 @@ def write_int8(source: Path, target: Path, name: str, tensors: NDArray[np.generi
         weight_type=QuantType.QInt8,
         extra_options={"OpTypesToExcludeOutputQuantization": list(_DENSE)},
     )
+    quantised = onnx.load(target)
+    _without_round_trip(quantised.graph)
+    onnx.save(quantised, target)
 
 
 def write_fp16(source: Path, target: Path) -> None:
@@ -75,6 +79,25 @@ class _Calibration(CalibrationDataReader):  # type: ignore[misc]
 
     def get_next(self) -> dict[str, NDArray[np.generic]] | None:
         return next(self._batches, None)
+
+
+def _without_round_trip(graph: onnx.GraphProto) -> None:
+    """Take bytes as they are, where they would become floats and then, with a scale of 1, the same bytes again."""
+    maker = {name: node for node in graph.node for name in node.output}
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    for quantise in [node for node in graph.node if node.op_type == "QuantizeLinear"]:
+        first = quantise
+        while (before := maker.get(first.input[0])) is not None and before.op_type == "Reshape":
+            first = before
+        if before is None or before.op_type != "Cast" or before.input[0] not in {one.name for one in graph.input}:
+            continue
+        if [float(constants[name]) for name in quantise.input[1:]] == [1, 0]:
+            for node in graph.node:
+                node.input[:] = [quantise.input[0] if name == quantise.output[0] else name for name in node.input]
+            first.input[0] = before.input[0]
+            graph.node.remove(quantise)
+            graph.node.remove(before)
+            del graph.value_info[:]  # of tensors that have become bytes
 
 
 def _left_in_float(model: onnx.ModelProto) -> list[str]:

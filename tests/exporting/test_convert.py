@@ -10,9 +10,9 @@ import pytest
 
 from pipeline.exporting.check import Tolerance, by_keras, prove
 from pipeline.exporting.convert import convert
-from pipeline.interface import DECODER
+from pipeline.interface import DECODER, ENCODER
 from pipeline.training.model import build_decoder, build_encoder
-from pipeline.training.weights import save_half
+from pipeline.training.weights import load_half, save_half
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +51,13 @@ def test_every_dense_layer_is_one_node(models: Path, tmp_path: Path) -> None:
     assert operators == ["Gemm", "Relu", "Gemm", "Reshape", "Sigmoid"]
 
 
+def test_the_scale_of_pixels_is_part_of_the_first_weights(models: Path, tmp_path: Path) -> None:
+    convert(models, "encoder", tmp_path / "encoder.onnx")
+    graph = onnx.load(tmp_path / "encoder.onnx").graph
+    assert [node.op_type for node in graph.node] == ["Cast", "Reshape", "Gemm", "Relu", "Gemm", "Gemm"]
+    assert sorted(list(tensor.dims) for tensor in graph.initializer) == [[2], [3], [3], [8], [8, 3], [8, 3], [784, 8]]
+
+
 @pytest.fixture(scope="module")
 def convolutions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both halves with convolutions, converted."""
@@ -64,13 +71,22 @@ def convolutions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_convolutions_need_no_shape_that_is_computed(convolutions: Path) -> None:
-    dense = ["Gemm", "Relu", "Gemm", "Relu", "Reshape", "Transpose"]
+    cut, dense = ["Cast", "Reshape", "Transpose", "Reshape", "Transpose"], ["Gemm", "Relu"]
+    join = ["Transpose", "Reshape", "Transpose", "Reshape", "Sigmoid"]
     for role, expected in (
-        ("encoder", ["Conv", "Relu", "Conv", "Relu", "Transpose", "Reshape", "Gemm", "Relu", "Gemm", "Gemm"]),
-        ("decoder", [*dense, "Conv", "Relu", "Conv", "Transpose", "Reshape", "Transpose", "Reshape", "Sigmoid"]),
+        ("encoder", [*cut, "Conv", "Relu", "Conv", "Relu", "Transpose", "Reshape", *dense, "Gemm", "Gemm"]),
+        ("decoder", [*dense, *dense, "Reshape", "Transpose", "Conv", "Relu", "Conv", *join]),
     ):
-        operators = [node.op_type for node in onnx.load(convolutions / f"{role}.onnx").graph.node]
-        assert operators[-len(expected) :] == expected
+        assert [node.op_type for node in onnx.load(convolutions / f"{role}.onnx").graph.node] == expected
+
+
+def test_convolutions_give_what_keras_gives(convolutions: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (257, 28, 28), np.uint8)
+    half = load_half(convolutions, "encoder")
+    proof = prove(
+        convolutions / "encoder.onnx", ENCODER, by_keras(half), [images], Tolerance(absolute=1e-5, relative=0)
+    )
+    assert proof.failures == ()
 
 
 @pytest.mark.parametrize("role", ["encoder", "decoder"])
