@@ -92,9 +92,9 @@ def _without_round_trip(graph: onnx.GraphProto) -> None:
         if before is None or before.op_type != "Cast" or before.input[0] not in {one.name for one in graph.input}:
             continue
         if [float(constants[name]) for name in quantise.input[1:]] == [1, 0]:
+            first.input[0] = before.input[0]
             for node in graph.node:
                 node.input[:] = [quantise.input[0] if name == quantise.output[0] else name for name in node.input]
-            first.input[0] = before.input[0]
             graph.node.remove(quantise)
             graph.node.remove(before)
             del graph.value_info[:]  # of tensors that have become bytes
