@@ -81,6 +81,14 @@ def inode(path: Path) -> int | None:
         return None
 
 
+def lines(path: Path) -> int:
+    """How many whole lines a file has, none if it is not there."""
+    try:
+        return path.read_bytes().count(b"\n")
+    except FileNotFoundError:
+        return 0
+
+
 def wait_for(path: Path, job: subprocess.Popen[str]) -> None:
     while not path.exists():
         assert job.poll() is None, job.communicate()
@@ -116,6 +124,7 @@ class Bench:
     folder: Path
     whole: dict[str, dict[str, str]]
     seconds: dict[str, float]
+    parts: dict[str, int]
 
 
 @pytest.fixture(scope="module")
@@ -124,15 +133,16 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     onnx_models.save(onnx_models.encoder(), folder / "encoder")
     onnx_models.save(onnx_models.decoder(), folder / "decoder")
     sparse_pile(folder / "images.npy", ROWS)
-    whole, seconds = {}, {}
+    whole, seconds, parts = {}, {}, {}
     for command in (ENCODE, GENERATE):
         done = vae(*command, cwd=folder)
         assert done.returncode == 0, done.stderr
         summary = json.loads(done.stdout)
         whole[command[0]], seconds[command[0]] = content(folder / "job"), summary["seconds"]
+        parts[command[0]] = summary["parts"]
         assert summary["parts"] == len(list((folder / "job/out").glob("part-*"))) > 2
         shutil.rmtree(folder / "job")
-    return Bench(folder, whole, seconds)
+    return Bench(folder, whole, seconds, parts)
 
 
 @pytest.fixture
@@ -157,7 +167,7 @@ def interrupt(place: Path, *command: str, parts: int = 2, by: int = signal.SIGKI
     """Run a job and end it once it has finished some parts."""
     job = start(*command, cwd=place)
     journal = place / "job/.out.partial/journal.jsonl"
-    while not journal.exists() or journal.read_text().count("\n") < parts + 1:
+    while lines(journal) <= parts:
         assert job.poll() is None, job.communicate()
         time.sleep(0.001)
     job.send_signal(by)
@@ -178,10 +188,12 @@ def test_a_job_that_is_killed_at_random_moments_goes_on_and_leaves_the_same_byte
             journal = place / "job/.out.partial/journal.jsonl"
             before = inode(journal)
             job = start(*command, cwd=place)
-            # No moment is wasted on imports: the clock starts when the job writes its journal anew.
-            while job.poll() is None and inode(journal) in (None, before):
+            # No moment is wasted on imports: the job has written its journal anew. And however slow the machine
+            # is just now, some moments lie between the parts.
+            parts, wait = moments.randrange(bench.parts[command[0]]), moments.uniform(0, bench.seconds[command[0]])
+            while job.poll() is None and (inode(journal) in (None, before) or lines(journal) <= parts):
                 time.sleep(0.001)
-            time.sleep(moments.uniform(0, 1.3 * bench.seconds[command[0]]))
+            time.sleep(wait / 2)
             job.kill()
             stdout, stderr = job.communicate()
             assert job.returncode in (-signal.SIGKILL, 0), stderr
