@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
 from pipeline import __version__
 from pipeline.errors import PipelineError
+from pipeline.process import run_to_the_end
 
 if TYPE_CHECKING:
     from pipeline.inference.job import Options, Plan, Summary
@@ -383,34 +383,9 @@ def bench(
     _print(asdict(report), str(report), as_json)
 
 
-class _Stopped(SystemExit):
-    """Raised by a signal, so that what is half-written is removed."""
-
-
-def _stop(number: int, _: object) -> None:
-    for other in _SIGNALS:  # once is enough: what is being tidied up must not be torn
-        signal.signal(other, signal.SIG_IGN)
-    global _stopped  # noqa: PLW0603  (what is being imported may turn the exception into one of its own)
-    _stopped = _Stopped(128 + number)
-    raise _stopped
-
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_stopped: _Stopped | None = None
-
-
-def main() -> None:
+def main() -> NoReturn:
     """Run the command line; one clear line and exit status 1 for whatever the user can mend."""
-    for number in _SIGNALS:
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup sets it
-            signal.signal(number, _stop)
-    try:
-        _run()
-    except BaseException:
-        if _stopped is None:
-            raise
-        typer.echo(f"stopped by {signal.Signals(int(str(_stopped.code)) - 128).name}", err=True)
-        sys.exit(_stopped.code)
+    run_to_the_end(_run)
 
 
 def _run() -> None:

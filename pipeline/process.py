@@ -1,0 +1,47 @@
+"""How the process of a command ends: at once when it is done, tidily when a signal stops it."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class _Stopped(SystemExit):
+    """Raised by a signal, so that what is half-written is removed."""
+
+
+_stopped: _Stopped | None = None
+
+
+def run_to_the_end(command: Callable[[], object]) -> NoReturn:
+    """Run `command` and end this process with its exit status, or with 128 and the number of the signal."""
+    for number in _SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup sets it
+            signal.signal(number, _stop)
+    try:
+        command()
+        status = 0
+    except BaseException as error:
+        if _stopped is not None:
+            status = int(str(_stopped.code))
+            print(f"stopped by {signal.Signals(status - 128).name}", file=sys.stderr)
+        elif isinstance(error, SystemExit) and isinstance(error.code, int):
+            status = error.code
+        else:
+            raise
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # closed by who started the process
+            stream.flush()
+    # Measured: to take NumPy, ONNX Runtime and pyarrow apart would take 0.1 s, a fifth of a short command.
+    os._exit(status)
+
+
+def _stop(number: int, _: object) -> None:
+    for other in _SIGNALS:  # once is enough: what is being tidied up must not be torn
+        signal.signal(other, signal.SIG_IGN)
+    global _stopped  # noqa: PLW0603  (what is being imported may turn the exception into one of its own)
+    _stopped = _Stopped(128 + number)
+    raise _stopped
