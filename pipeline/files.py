@@ -129,9 +129,9 @@ def flush(path: Path) -> None:
 
 
 def release(path: Path) -> None:
-    """Let the kernel drop a flushed file from its cache, for what is neither read soon nor small.
+    """Let the kernel drop a file that is on the disk from its cache, for files that are not read again soon.
 
-    Else a long job pushes everything else out of the memory, and each page that it writes is one to be allotted anew.
+    Otherwise what a long job writes pushes everything else out of the memory, and each of its pages is a new one.
     """
     if not hasattr(os, "posix_fadvise"):  # as on macOS
         return

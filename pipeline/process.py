@@ -7,13 +7,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class _Stopped(SystemExit):
-    """Raised by a signal, so that what is half-written is removed."""
-
-
-_stopped: _Stopped | None = None
+_stopped_by = 0
 
 
 def run_to_the_end(command: Callable[[], object]) -> NoReturn:
@@ -25,9 +19,9 @@ def run_to_the_end(command: Callable[[], object]) -> NoReturn:
         command()
         status = 0
     except BaseException as error:
-        if _stopped is not None:
-            status = int(str(_stopped.code))
-            print(f"stopped by {signal.Signals(status - 128).name}", file=sys.stderr)
+        if _stopped_by:
+            status = 128 + _stopped_by
+            print(f"stopped by {signal.Signals(_stopped_by).name}", file=sys.stderr)
         elif isinstance(error, SystemExit) and isinstance(error.code, int):
             status = error.code
         else:
@@ -40,8 +34,9 @@ def run_to_the_end(command: Callable[[], object]) -> NoReturn:
 
 
 def _stop(number: int, _: object) -> None:
+    """Let what is half-written be removed."""
     for other in _SIGNALS:  # once is enough: what is being tidied up must not be torn
         signal.signal(other, signal.SIG_IGN)
-    global _stopped  # noqa: PLW0603  (what is being imported may turn the exception into one of its own)
-    _stopped = _Stopped(128 + number)
-    raise _stopped
+    global _stopped_by  # noqa: PLW0603  (what is being imported may turn the exception into one of its own)
+    _stopped_by = number
+    raise SystemExit(128 + number)
