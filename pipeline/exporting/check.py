@@ -16,8 +16,8 @@ from pipeline.interface import IR_VERSION, OPSET, Interface, mismatches
 # What the layers turn into, all known to every runtime of the opset.
 _ARITHMETIC = {"Add", "Cast", "Mul", "Neg", "Sub"}
 _ACTIVATIONS = {"Elu", "Erf", "LeakyRelu", "Relu", "Sigmoid", "Softplus", "Tanh"}
-OPERATORS = frozenset({"Conv", "Gemm", "MatMul", "Reshape", "Transpose"} | _ARITHMETIC | _ACTIVATIONS)
-QUANTISED_OPERATORS = OPERATORS | {"DequantizeLinear", "QuantizeLinear"}
+OPERATORS = frozenset({"Conv", "Gemm", "MatMul", "Reshape", "Split", "Transpose"} | _ARITHMETIC | _ACTIVATIONS)
+QUANTISED_OPERATORS = OPERATORS | {"DequantizeLinear", "Max", "QuantizeLinear"}
 BATCH_SIZES = (1, 3, 257)
 
 Tensors = Mapping[str, NDArray[np.float32]]

@@ -34,7 +34,7 @@ def convert(models: Path, role: str, target: Path) -> None:
     model, _ = tf2onnx.convert.from_function(
         function, input_signature=signature, opset=OPSET, custom_op_handlers={"Erfc": (_convert_erfc, [])}
     )
-    for simplify in (_with_constant_shapes, _fused, _without_scale):
+    for simplify in (_with_constant_shapes, _fused, _joined, _without_scale):
         simplify(model.graph)
     onnx.save(_canonical(model, interface), target)
 
@@ -88,6 +88,25 @@ def _fused(graph: onnx.GraphProto) -> None:
             dense.input.append(node.input[1])
             dense.output[0] = node.output[0]
             graph.node.remove(node)
+
+
+def _joined(graph: onnx.GraphProto) -> None:
+    """Make the products for z_mean and z_log_var one `Gemm` and a `Split`: a few columns take as long as sixteen."""
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    makers = {node.output[0]: node for node in graph.node if node.op_type == "Gemm"}
+    pair = [makers[value.name] for value in graph.output if value.name in makers]
+    if len(pair) != 2 or pair[0].input[0] != pair[1].input[0]:
+        return
+    names = [node.output[0] for node in pair]
+    product, other = pair
+    product.output[0] = "joined"
+    for position in (1, 2):
+        joined = np.concatenate([weights[node.input[position]] for node in pair], axis=-1)
+        product.input[position] = f"joined_{position}"
+        graph.initializer.append(numpy_helper.from_array(joined, product.input[position]))
+    graph.node.remove(other)
+    graph.node.append(onnx.helper.make_node("Split", ["joined"], names, axis=1))
+    _drop_unused(graph)
 
 
 def _without_scale(graph: onnx.GraphProto) -> None:

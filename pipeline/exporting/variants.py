@@ -58,6 +58,7 @@ def write_int8(source: Path, target: Path, name: str, tensors: NDArray[np.generi
     )
     quantised = onnx.load(target)
     _without_round_trip(quantised.graph)
+    _with_products_apart(quantised.graph)
     onnx.save(quantised, target)
 
 
@@ -98,6 +99,19 @@ def _without_round_trip(graph: onnx.GraphProto) -> None:
             graph.node.remove(quantise)
             graph.node.remove(before)
             del graph.value_info[:]  # of tensors that have become bytes
+
+
+def _with_products_apart(graph: onnx.GraphProto) -> None:
+    """Say `Relu` as `Max` behind int8 products: ONNX Runtime would make the two one in float32 before it sees int8."""
+    dequantised = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    products = {node.output[0] for node in graph.node if node.op_type == "Gemm" and node.input[0] in dequantised}
+    quantised_again = {node.input[0] for node in graph.node if node.op_type == "QuantizeLinear"}
+    for node in graph.node:
+        if node.op_type == "Relu" and node.input[0] in products and node.output[0] not in quantised_again:
+            zero = numpy_helper.from_array(np.array(0, np.float32), f"{node.output[0]}_zero")
+            graph.initializer.append(zero)
+            node.op_type = "Max"
+            node.input.append(zero.name)
 
 
 def _left_in_float(model: onnx.ModelProto) -> list[str]:

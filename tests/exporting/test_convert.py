@@ -54,8 +54,16 @@ def test_every_dense_layer_is_one_node(models: Path, tmp_path: Path) -> None:
 def test_the_scale_of_pixels_is_part_of_the_first_weights(models: Path, tmp_path: Path) -> None:
     convert(models, "encoder", tmp_path / "encoder.onnx")
     graph = onnx.load(tmp_path / "encoder.onnx").graph
-    assert [node.op_type for node in graph.node] == ["Cast", "Reshape", "Gemm", "Relu", "Gemm", "Gemm"]
-    assert sorted(list(tensor.dims) for tensor in graph.initializer) == [[2], [3], [3], [8], [8, 3], [8, 3], [784, 8]]
+    assert [node.op_type for node in graph.node] == ["Cast", "Reshape", "Gemm", "Relu", "Gemm", "Split"]
+    assert sorted(list(tensor.dims) for tensor in graph.initializer) == [[2], [6], [8], [8, 6], [784, 8]]
+
+
+def test_the_products_for_both_outputs_are_one(models: Path, tmp_path: Path) -> None:
+    convert(models, "encoder", tmp_path / "encoder.onnx")
+    images = np.random.default_rng(0).integers(0, 256, (257, 28, 28), np.uint8)
+    keras = by_keras(load_half(models, "encoder"))
+    proof = prove(tmp_path / "encoder.onnx", ENCODER, keras, [images], Tolerance(absolute=1e-3, relative=1e-4))
+    assert proof.failures == ()
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +82,7 @@ def test_convolutions_need_no_shape_that_is_computed(convolutions: Path) -> None
     cut, dense = ["Cast", "Reshape", "Transpose", "Reshape", "Transpose"], ["Gemm", "Relu"]
     join = ["Transpose", "Reshape", "Transpose", "Reshape", "Sigmoid"]
     for role, expected in (
-        ("encoder", [*cut, "Conv", "Relu", "Conv", "Relu", "Transpose", "Reshape", *dense, "Gemm", "Gemm"]),
+        ("encoder", [*cut, "Conv", "Relu", "Conv", "Relu", "Transpose", "Reshape", *dense, "Gemm", "Split"]),
         ("decoder", [*dense, *dense, "Reshape", "Transpose", "Conv", "Relu", "Conv", *join]),
     ):
         assert [node.op_type for node in onnx.load(convolutions / f"{role}.onnx").graph.node] == expected

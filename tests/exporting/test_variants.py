@@ -83,6 +83,24 @@ def test_an_int8_encoder_takes_bytes_as_they_are_if_calibration_saw_full_ink(
     assert np.ptp(exact[0]) > 0.5
 
 
+def test_onnx_runtime_computes_the_large_product_of_an_int8_encoder_in_int8(tmp_path: Path) -> None:
+    half, generator = build_encoder(2, [64]), np.random.default_rng(0)
+    half.set_weights([generator.normal(0, 0.1, weight.shape) for weight in half.get_weights()])
+    save_half(half, tmp_path)
+    convert(tmp_path, "encoder", tmp_path / "float32.onnx")
+    write_int8(
+        tmp_path / "float32.onnx",
+        tmp_path / "int8.onnx",
+        "image",
+        generator.integers(0, 256, (1000, 28, 28), np.uint8),
+    )
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    ort.InferenceSession(tmp_path / "int8.onnx", options, providers=["CPUExecutionProvider"])
+    operators = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
+    assert operators == ["Reshape", "QGemm", "Max", "Gemm", "Split"]
+
+
 @pytest.fixture(scope="module")
 def convolutions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A decoder whose convolutions have most of the operations, a dense layer most of the weights, and its variants."""
