@@ -1,6 +1,7 @@
 """Small real models with the pipeline's interface and seeded random weights, and what NumPy makes of them."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from pipeline.interface import (
     IR_VERSION,
     MANIFEST_FILE,
     MODEL_FILE,
+    OPERATIONS,
     OPSET,
     PIXELS,
     SCHEMA_VERSION,
@@ -77,7 +79,9 @@ def save(model: onnx.ModelProto, folder: Path) -> Path:
 def save_bundle(folder: Path, latent_dim: int = 2) -> Path:
     """Write a bundle as `vae export` does, `int8` and `fp16` with rounded weights; returns the folder."""
     for role, model in (("encoder", encoder(latent_dim)), ("decoder", decoder(latent_dim))):
+        operations = sum(2 * math.prod(weight.dims) for weight in model.graph.initializer if len(weight.dims) == 2)
         model.metadata_props.add(key="role", value=role)
+        model.metadata_props.add(key=OPERATIONS, value=str(operations))
         vectors = save(model, folder / role) / TEST_DATA
         onnx.save(_rounded(model, lambda weight: np.rint(weight * 1024) / 1024), folder / role / VARIANT_FILES["int8"])
         onnx.save(_rounded(model, lambda weight: weight.astype(np.float16)), folder / role / VARIANT_FILES["fp16"])

@@ -160,7 +160,9 @@ def test_verify_and_info_print_results_for_people(tmp_path: Path) -> None:
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.splitlines()[-1] == "exports: 13 files as listed, all models as described"
     assert all(len(line) <= 80 for line in result.stdout.splitlines())
-    assert "role      decoder" in vae("info", "exports/decoder/model.onnx", cwd=tmp_path).stdout.splitlines()
+    assert (
+        "role                  decoder" in vae("info", "exports/decoder/model.onnx", cwd=tmp_path).stdout.splitlines()
+    )
 
 
 def test_a_flipped_byte_of_the_models_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ anew beside each contender in each round. A figure is the median of its rounds; 
 added, and in the end the run fails instead of printing a figure that can't be trusted.
 """
 
+import shutil
 import statistics
 import subprocess
 import sys
@@ -34,12 +35,13 @@ _PATTERN = 10_000  # images, repeated
 
 @dataclass(frozen=True)
 class Contender:
-    """Some work on `images` images that takes `operations` floating-point operations each."""
+    """Some work on `images` images that takes `operations` floating-point operations each, and what precedes it."""
 
     name: str
     work: Callable[[], object]
     images: int
     operations: int
+    prepare: Callable[[], object] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -111,25 +113,31 @@ def product_contenders(bundle: Path, pile: Path, images: int) -> list[Contender]
     warm = min(images, 200_000)  # in memory
     few = np.load(pile, mmap_mode="r")[:warm].copy()
     z = np.random.default_rng(0).standard_normal((warm, decoder.latent_dim), np.float32)
-    out = pile.parent
 
     def drain(model: Callable[[Any], object], rows: NDArray[Any]) -> None:
         """What comes out is dropped: to keep it takes as long as to compute it."""
         for _ in map_ordered(lambda at: model(rows[at : at + MAX_ROWS]), range(0, warm, MAX_ROWS), cores()):
             pass
 
-    def job(*arguments: str) -> Callable[[], None]:
-        return lambda: run_vae(*arguments, "--quiet")
+    def job(name: str, operations: int, *arguments: str) -> Contender:
+        result = pile.parent / "result"
 
-    generate = ("generate", "--decoder", str(bundle / "decoder"), "--count", str(images), "-o", str(out / "digits"))
-    encode = ("encode", str(pile), "--encoder", str(bundle / "encoder"), "-o", str(out / "latents"))
+        def clear() -> None:
+            """To delete 784 MB may take half a second, and is not the job's work."""
+            shutil.rmtree(result, ignore_errors=True)
+            result.with_name("result.png").unlink(missing_ok=True)
+
+        return Contender(name, lambda: run_vae(*arguments, "-o", str(result), "--quiet"), images, operations, clear)
+
+    generate = ("generate", "--decoder", str(bundle / "decoder"), "--count", str(images))
+    encode = ("encode", str(pile), "--encoder", str(bundle / "encoder"))
     return [
         Contender("encoder, session", lambda: drain(encoder, few), warm, encoder.operations),
         Contender("decoder, session", lambda: drain(decoder.pixels, z), warm, decoder.operations),
-        Contender("vae encode", job(*encode), images, encoder.operations),
-        Contender("vae encode, int8", job(*encode, "--precision", "int8"), images, encoder.operations),
-        Contender("vae generate", job(*generate), images, decoder.operations),
-        Contender("vae generate, int8", job(*generate, "--precision", "int8"), images, decoder.operations),
+        job("vae encode", encoder.operations, *encode),
+        job("vae encode, int8", encoder.operations, *encode, "--precision", "int8"),
+        job("vae generate", decoder.operations, *generate),
+        job("vae generate, int8", decoder.operations, *generate, "--precision", "int8"),
     ]
 
 
@@ -171,6 +179,7 @@ def measure(contenders: Sequence[Contender], rounds: int, log: Callable[[str], o
             )
         log(f"round {len(rates) // len(contenders) + 1}")
         for one in contenders:
+            one.prepare()
             rate = max(matrix_rate(workers, _YARDSTICK_SECONDS / 2), numpy_matrix_rate(_YARDSTICK_SECONDS / 2))
             start = time.perf_counter()
             one.work()

@@ -275,8 +275,8 @@ def test_info_is_what_the_file_says(good: Path) -> None:
     assert about.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
     assert about.inputs == ("image uint8[batch, 28, 28]",)
     assert about.outputs == ("z_mean float32[batch, 2]", "z_log_var float32[batch, 2]")
-    assert about.metadata == {"role": "encoder"}
-    assert "role      encoder" in str(about).splitlines()
+    assert about.metadata == {"role": "encoder", "operations_per_image": str(2 * (784 + 4) * onnx_models.UNITS)}
+    assert "role                  encoder" in str(about).splitlines()
 
 
 def test_info_prints_no_control_characters(tmp_path: Path) -> None:
