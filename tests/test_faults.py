@@ -190,10 +190,10 @@ def test_a_job_that_is_killed_at_random_moments_goes_on_and_leaves_the_same_byte
             job = start(*command, cwd=place)
             # No moment is wasted on imports: the job has written its journal anew. And however slow the machine
             # is just now, some moments lie between the parts.
-            parts, wait = moments.randrange(bench.parts[command[0]]), moments.uniform(0, bench.seconds[command[0]])
+            parts = moments.randrange(bench.parts[command[0]])
             while job.poll() is None and (inode(journal) in (None, before) or lines(journal) <= parts):
                 time.sleep(0.001)
-            time.sleep(wait / 2)
+            time.sleep(moments.uniform(0, bench.seconds[command[0]] / 2))
             job.kill()
             stdout, stderr = job.communicate()
             assert job.returncode in (-signal.SIGKILL, 0), stderr

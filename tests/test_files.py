@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import resource
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from pipeline.errors import OutputError
 from pipeline.files import atomic_file, atomic_folder, flush, release, sha256, write_json
+from tests.page_cache import is_cached
 
 
 @contextlib.contextmanager
@@ -160,23 +160,7 @@ def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
     assert sha256(tmp_path / "file") == hashlib.sha256(b"abc" * 100_000).hexdigest()
 
 
-def is_cached(path: Path) -> bool:
-    """Whether the first bytes of a file can be read without asking the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.preadv(handle, [bytearray(1)], 0, os.RWF_NOWAIT)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(handle)
-    return True
-
-
-@pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="only Linux tells what it caches")
 def test_a_released_file_leaves_the_memory_and_keeps_its_bytes(tmp_path: Path) -> None:
-    kind = subprocess.run(["stat", "-f", "-c", "%T", tmp_path], capture_output=True, text=True, check=True).stdout
-    if kind.strip() in ("tmpfs", "ramfs"):
-        pytest.skip("this file system is nothing but memory")
     path, content = tmp_path / "file", os.urandom(100_000)
     path.write_bytes(content)
     assert is_cached(path)

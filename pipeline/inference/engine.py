@@ -18,11 +18,11 @@ import xxhash
 
 from pipeline.data.rows import MAX_ROWS, BadRow
 from pipeline.errors import DataError, FormatError
-from pipeline.files import explained, release
+from pipeline.files import explained
 from pipeline.inference.job import FAIL, Job, Options, Plan, Source, Stretch, Summary
 from pipeline.inference.machine import matrix_rate, peak_memory
 from pipeline.inference.parallel import map_ordered
-from pipeline.inference.parts import PARQUET, ROWS_PER_PART, Array, Columns, measure_part, part_name, write_part
+from pipeline.inference.parts import ROWS_PER_PART, Array, Columns, measure_part, part_name, write_part
 from pipeline.inference.progress import Progress
 from pipeline.inference.target import Target
 from pipeline.inference.workspace import Part, Workspace, open_workspace, read_journal
@@ -216,7 +216,5 @@ def _finish(job: Job[T], target: Target, space: Workspace, part: _Pending) -> No
     size, digest = measure_part(beside)
     beside.replace(place)
     target.keep(place)
-    if target.format == PARQUET and place.exists():
-        release(place)
     rows = sum(len(columns["index"]) for columns in part.columns)
     space.add(Part(name, rows, size, digest, source_digest, part.source_rows, tuple(part.bad)))

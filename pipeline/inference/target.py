@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.data.sources.places import one_line, reported
 from pipeline.errors import DataError, OutputError
-from pipeline.files import atomic_file, explained, refuse_foreign, write_json
+from pipeline.files import atomic_file, explained, refuse_foreign, release, write_json
 from pipeline.inference import parts as files
 from pipeline.inference.parts import FORMATS, NPY, PARQUET, PARTS, SINGLE_FILE
 from pipeline.inference.workspace import PARTS as WORKSPACE_PARTS
@@ -156,7 +156,9 @@ class LocalTarget(Target):
                 raise OutputError(f"{self.path} lies in {source}, which is to be read; choose another output")
 
     def keep(self, part: Path) -> None:
-        """Leave it there until the end."""
+        """Leave it there until the end; the job does not read a Parquet part again."""
+        if self.format == PARQUET:
+            release(part)
 
     def publish(self, space: Workspace, about: Mapping[str, Any], picture: Path | None, column: str) -> None:  # noqa: D102
         with explained(self._target):

@@ -58,7 +58,7 @@ def test_the_scale_of_pixels_is_part_of_the_first_weights(models: Path, tmp_path
     assert sorted(list(tensor.dims) for tensor in graph.initializer) == [[2], [6], [8], [8, 6], [784, 8]]
 
 
-def test_the_products_for_both_outputs_are_one(models: Path, tmp_path: Path) -> None:
+def test_the_product_for_both_outputs_gives_what_keras_gives(models: Path, tmp_path: Path) -> None:
     convert(models, "encoder", tmp_path / "encoder.onnx")
     images = np.random.default_rng(0).integers(0, 256, (257, 28, 28), np.uint8)
     keras = by_keras(load_half(models, "encoder"))

@@ -24,6 +24,7 @@ from pipeline.inference.latents import LatentSource, choose_latents
 from pipeline.inference.parts import ROWS_PER_PART
 from pipeline.inference.target import open_target
 from tests import onnx_models
+from tests.page_cache import is_cached
 
 ROWS = 2 * ROWS_PER_PART + 5000  # 3 parts
 
@@ -121,6 +122,11 @@ def test_bytes_do_not_depend_on_cores_or_batch(
 ) -> None:
     run(Encoder(encoder.path, workers=workers, batch_size=77), open_images(pile), folder)
     assert content(folder) == whole
+
+
+def test_finished_parts_do_not_fill_the_memory(pile: Path, encoder: Encoder, folder: Path) -> None:
+    run(encoder, open_images(pile), folder)
+    assert [is_cached(part) for part in folder.glob("part-*")] == [False] * 3
 
 
 def test_few_stretches_are_under_way_whatever_the_size_of_the_pile(pile: Path, encoder: Encoder, folder: Path) -> None:
