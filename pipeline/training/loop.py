@@ -26,7 +26,9 @@ class Blocks(keras.utils.PyDataset):  # type: ignore[misc]
     """
 
     def __init__(self, count: int, batch_size: int, steps: int) -> None:
-        super().__init__()
+        # With more than one worker Keras turns the tuning thread of tf.data off, which often holds up the end of an
+        # epoch for a second and more, with nothing running meanwhile.
+        super().__init__(workers=2)
         batch_size = min(batch_size, count)
         self.steps, self.steps_of_block = count // batch_size, steps
         batches = np.arange(self.steps * batch_size, dtype=np.int32).reshape(self.steps, batch_size)
