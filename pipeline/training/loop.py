@@ -26,9 +26,9 @@ class Blocks(keras.utils.PyDataset):  # type: ignore[misc]
     """
 
     def __init__(self, count: int, batch_size: int, steps: int) -> None:
-        # With more than one worker Keras turns the tuning thread of tf.data off, which often holds up the end of an
-        # epoch for a second and more, with nothing running meanwhile.
-        super().__init__(workers=2)
+        # With more than one worker Keras turns the tuning thread of tf.data off, for which the end of an epoch often
+        # waits for a second and more. To stop the workers takes 0.1 s, for nothing where tf.data has no part.
+        super().__init__(workers=2 if keras.backend.backend() == "tensorflow" else 1)
         batch_size = min(batch_size, count)
         self.steps, self.steps_of_block = count // batch_size, steps
         batches = np.arange(self.steps * batch_size, dtype=np.int32).reshape(self.steps, batch_size)

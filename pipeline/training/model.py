@@ -137,8 +137,8 @@ def reconstruction_loss(image: KerasTensor, logits: KerasTensor) -> KerasTensor:
     """
     # Compilers vectorise along the last axis: 784 fill vectors that 28 do not.
     image, logits = (ops.reshape(values, (*ops.shape(values)[:-2], PIXELS)) for values in (image, logits))
-    distance = ops.abs(logits)
-    return ops.sum((0.5 - image) * logits + distance / 2 + ops.log1p(ops.exp(-distance)), axis=-1)
+    magnitude = ops.abs(logits)
+    return ops.sum((0.5 - image) * logits + magnitude / 2 + ops.log1p(ops.exp(-magnitude)), axis=-1)
 
 
 def kl_divergence(z_mean: KerasTensor, z_log_var: KerasTensor) -> KerasTensor:
