@@ -30,10 +30,12 @@ def fit(way: str, seed: int) -> dict[str, Any]:
 
     from pipeline.data.prepared import read_split  # noqa: PLC0415
     from pipeline.params import read_params  # noqa: PLC0415
-    from pipeline.training.device import prepare_device, repeat_exactly  # noqa: PLC0415
+    from pipeline.training.device import prepare_device, repeat_exactly, share_heap  # noqa: PLC0415
     from pipeline.training.digits import Digits  # noqa: PLC0415
     from pipeline.training.train import block_up, build_vae  # noqa: PLC0415
 
+    if way != PLAIN:
+        share_heap()
     device = prepare_device()
     settings = read_params(Path("params.yaml"))
     params = settings.train.model_copy(update={"seed": seed, "epochs": EPOCHS})

@@ -16,7 +16,7 @@ from pipeline.data.prepared import read_split, read_stats
 from pipeline.errors import TrainingError
 from pipeline.files import atomic_folder, refuse_foreign, write_json
 from pipeline.training.checkpoint import Checkpoint, Progress
-from pipeline.training.device import prepare_device, repeat_exactly
+from pipeline.training.device import prepare_device, repeat_exactly, share_heap
 from pipeline.training.digits import Digits
 from pipeline.training.loop import Blocks, BlockVAE
 from pipeline.training.model import VAE, build_decoder, build_encoder
@@ -63,6 +63,7 @@ def train(
     """
     images, validation = _read_images(prepared, params)
     stats = read_stats(prepared)
+    share_heap()
     device = prepare_device()
     refuse_foreign(folder, owns=_OWN)
     repeat_exactly(params.seed, jit_compile=params.jit_compile)
