@@ -17,7 +17,7 @@ def report():
 if sys.argv[1] == "shared":
     share_heap()
 together = threading.Barrier(4)
-threads = [threading.Thread(target=lambda: together.wait() and bytearray(100_000)) for _ in range(4)]
+threads = [threading.Thread(target=lambda: (together.wait(), bytearray(100_000))) for _ in range(4)]
 report()
 [thread.start() for thread in threads]
 [thread.join() for thread in threads]
