@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROUNDS = 3
+ROUNDS = 5
 EPOCHS = 4
 SIDE = 2048  # of the square matrices of the yardstick
 WAYS = {"plain fit, TensorFlow": "tensorflow", "product, TensorFlow": "tensorflow", "product, JAX": "jax"}
