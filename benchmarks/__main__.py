@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from pipeline.inference import Decoder, Encoder
-from pipeline.inference.bench import Contender, Report, measure, product_contenders, run_vae, write_pile
-from pipeline.interface import VARIANT_FILES
+from pipeline.shared.interface import VARIANT_FILES
+from pipeline.tools.bench import Contender, Report, measure, product_contenders, run_vae, write_pile
 
 EXPORTS = Path("exports")
 IMAGES = 1_000_000

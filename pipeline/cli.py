@@ -17,7 +17,7 @@ from pipeline.errors import PipelineError
 from pipeline.process import run_to_the_end
 
 if TYPE_CHECKING:
-    from pipeline.inference.job import Options, Plan, Summary
+    from pipeline.jobs.job import Options, Plan, Summary
     from pipeline.params import Params
 
 app = typer.Typer(
@@ -166,10 +166,10 @@ def encode(
 ) -> None:
     """Turn images into latents."""
     _log(quiet)
-    from pipeline.data.images import open_images
-    from pipeline.inference.encode import encode as job
     from pipeline.inference.session import Encoder
-    from pipeline.inference.target import open_target
+    from pipeline.jobs.encode import encode as job
+    from pipeline.jobs.target import open_target
+    from pipeline.sources.images import open_images
 
     target = open_target(output, format_)
     model = Encoder(encoder, **_how(precision, provider, workers, batch_size))
@@ -199,10 +199,10 @@ def reconstruct(
 ) -> None:
     """Turn images into latents and these into images again, with one PNG grid of both."""
     _log(quiet)
-    from pipeline.data.images import open_images
-    from pipeline.inference.generate import reconstruct as job
     from pipeline.inference.session import Decoder, Encoder
-    from pipeline.inference.target import open_target
+    from pipeline.jobs.generate import reconstruct as job
+    from pipeline.jobs.target import open_target
+    from pipeline.sources.images import open_images
 
     target = open_target(output, format_)
     how = _how(precision, provider, workers, batch_size)
@@ -255,12 +255,12 @@ def generate(
             raise typer.BadParameter(f"{option} goes with --count alone: nothing else is drawn")
     if count is None and latents is None and manifold is None:
         raise typer.BadParameter("say what to decode: --count, --latents or --manifold")
-    from pipeline.data.images import open_images
-    from pipeline.inference.generate import generate as job
-    from pipeline.inference.latents import choose_latents
     from pipeline.inference.session import Decoder
-    from pipeline.inference.target import open_target
-    from pipeline.interface import MIXTURE
+    from pipeline.jobs.generate import generate as job
+    from pipeline.jobs.latents import choose_latents
+    from pipeline.jobs.target import open_target
+    from pipeline.shared.interface import MIXTURE
+    from pipeline.sources.images import open_images
 
     target = open_target(output, format_)
     model = Decoder(decoder, **_how(precision, provider, workers, batch_size))
@@ -284,7 +284,7 @@ def evaluate(
     """Measure the exported models on the test digits."""
     _log(quiet)
     settings = _params(params).evaluate
-    from pipeline.reporting.evaluate import evaluate as stage
+    from pipeline.evaluating.evaluate import evaluate as stage
 
     result = stage(settings, exports, prepared, metrics)
     test = result["test"]
@@ -348,7 +348,7 @@ def verify(
 ) -> None:
     """Check exported models anywhere: bytes, interface, test vectors, variants."""
     _log(True)
-    from pipeline.inference.verify import verify as check
+    from pipeline.tools.verify import verify as check
 
     report = check(folder)
     _print(asdict(report), f"{report}\n{folder}: {report.files} files as listed, all models as described", as_json)
@@ -361,7 +361,7 @@ def info(
 ) -> None:
     """Say what an ONNX file is."""
     _log(True)
-    from pipeline.inference.verify import info as describe
+    from pipeline.tools.verify import info as describe
 
     about = describe(model)
     _print(asdict(about), str(about), as_json)
@@ -377,7 +377,7 @@ def bench(
 ) -> None:
     """Measure how fast this machine encodes and decodes, as shares of its matrix rate."""
     _log(quiet)
-    from pipeline.inference.bench import bench as measure
+    from pipeline.tools.bench import bench as measure
 
     report = measure(exports, images, rounds, logging.getLogger("pipeline").info)
     _print(asdict(report), str(report), as_json)
@@ -414,7 +414,7 @@ def _how(precision: str, provider: str, workers: int | None, batch_size: int | N
 
 
 def _options(limit: int | None, on_error: str, quiet: bool) -> Options:
-    from pipeline.inference.job import Options
+    from pipeline.jobs.job import Options
 
     return Options(limit, on_error, quiet)
 

@@ -11,9 +11,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from pipeline.files import sha256
 from pipeline.inference.bundle import DIGEST, manifest_digest
-from pipeline.interface import (
+from pipeline.shared.files import sha256
+from pipeline.shared.interface import (
     IMAGE_SHAPE,
     INTERFACES,
     IR_VERSION,

@@ -13,9 +13,8 @@ from typer.testing import CliRunner
 from pipeline import __version__
 from pipeline.cli import app
 from pipeline.errors import PipelineError
-from tests import onnx_models
-from tests.data import piles
-from tests.inference import mixtures
+from tests import mixtures, onnx_models
+from tests.sources import piles
 from tests.test_house import ROOT, STAGES
 
 PARAMS = str(ROOT / "params.yaml")

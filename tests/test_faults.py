@@ -29,9 +29,9 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app, main
 from pipeline.errors import PipelineError
-from pipeline.inference.parts import ROWS_PER_PART
+from pipeline.jobs.parts import ROWS_PER_PART
 from tests import onnx_models
-from tests.data.piles import png
+from tests.sources.piles import png
 from tests.test_house import ROOT
 
 VAE = Path(sys.executable).parent / "vae"

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from pipeline.data import mnist
 from pipeline.data.sample import write_sample
 from pipeline.errors import ChecksumError, DataError, DownloadError
-from pipeline.files import explained, make_readable, refuse_foreign, sha256, write_json
+from pipeline.shared.files import explained, make_readable, refuse_foreign, sha256, write_json
 
 if TYPE_CHECKING:
     from pipeline.params import Download

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.data import mnist
-from pipeline.data.idx import read_idx
 from pipeline.data.prepared import STATS_FILE, Digits, check_digits, images_file, labels_file, read_json
 from pipeline.errors import DataError, FormatError
-from pipeline.files import atomic_folder
+from pipeline.shared.files import atomic_folder
+from pipeline.sources.idx import read_idx
 
 if TYPE_CHECKING:
     from pathlib import Path

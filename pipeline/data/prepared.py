@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError, FormatError
-from pipeline.interface import IMAGE_SHAPE
+from pipeline.shared.interface import IMAGE_SHAPE
 
 STATS_FILE = "stats.json"
 

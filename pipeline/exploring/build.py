@@ -13,9 +13,9 @@ from pipeline.data.prepared import read_split
 from pipeline.errors import BundleError, DataError, FormatError
 from pipeline.exploring.node import SITE, bundle, node_modules
 from pipeline.exploring.serve import POLICY
-from pipeline.files import atomic_folder, sha256
 from pipeline.inference.bundle import FLOAT32, Bundle, check_files, read_bundle
-from pipeline.inference.elbo import kl_per_latent
+from pipeline.measures.elbo import kl_per_latent
+from pipeline.shared.files import atomic_folder, sha256
 
 SITE_FILE, SITE_SCHEMA = "site.json", 1
 RUNTIME = "ort-wasm-simd-threaded.wasm"

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from pipeline.errors import ToolError
-from pipeline.files import sha256
+from pipeline.shared.files import sha256
 
 SITE = Path(__file__).parent / "site"
 _OLDEST = 20  # of Node

@@ -11,7 +11,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
-from pipeline.interface import IR_VERSION, OPSET, Interface, mismatches
+from pipeline.shared.interface import IR_VERSION, OPSET, Interface, mismatches
 
 # What the layers turn into, all known to every runtime of the opset.
 _ARITHMETIC = {"Add", "Cast", "Mul", "Neg", "Sub"}

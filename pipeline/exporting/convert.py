@@ -19,7 +19,7 @@ import tf2onnx
 from onnx import numpy_helper
 
 from pipeline.errors import PipelineError
-from pipeline.interface import BATCH, INTERFACES, IR_VERSION, OPSET, Interface
+from pipeline.shared.interface import BATCH, INTERFACES, IR_VERSION, OPSET, Interface
 from pipeline.training.weights import latent_dim_of, load_half
 
 

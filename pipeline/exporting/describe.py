@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pipeline.interface import Interface
+    from pipeline.shared.interface import Interface
 
 
 PRODUCTS = ("Conv", "Gemm", "MatMul")

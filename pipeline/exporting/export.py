@@ -37,10 +37,10 @@ from pipeline.exporting.manifest import describe_common, describe_mixture, descr
 from pipeline.exporting.mixture import MIXTURE_OPERATORS, Mixture, fit_mixture, write_mixture
 from pipeline.exporting.price import BUDGETS, Price, price
 from pipeline.exporting.variants import write_fp16, write_int8
-from pipeline.files import atomic_folder, explained
-from pipeline.inference.elbo import Elbo, estimate
 from pipeline.inference.session import Decoder, Encoder
-from pipeline.interface import (
+from pipeline.measures.elbo import Elbo, estimate
+from pipeline.shared.files import atomic_folder, explained
+from pipeline.shared.interface import (
     DECODER,
     ENCODER,
     INTERFACES,

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from pipeline import __version__
 from pipeline.exporting.check import BATCH_SIZES, Proof, Tolerance
 from pipeline.exporting.price import BUDGETS, Price
-from pipeline.files import sha256, write_json
 from pipeline.inference.bundle import DIGEST, manifest_digest
-from pipeline.interface import (
+from pipeline.shared.files import sha256, write_json
+from pipeline.shared.interface import (
     DECODER,
     INTERFACES,
     IR_VERSION,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.exporting.mixture import Mixture
-    from pipeline.inference.elbo import Elbo
+    from pipeline.measures.elbo import Elbo
 
 
 def write_manifests(

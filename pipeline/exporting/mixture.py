@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
-from pipeline.interface import IR_VERSION, MIXTURE, OPSET
+from pipeline.shared.interface import IR_VERSION, MIXTURE, OPSET
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.inference.elbo import Elbo, estimate
 from pipeline.inference.session import Decoder, Encoder
-from pipeline.interface import DECODER, ENCODER
+from pipeline.measures.elbo import Elbo, estimate
+from pipeline.shared.interface import DECODER, ENCODER
 
 _BATCH = 512
 

@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from pipeline.errors import BundleError
-from pipeline.files import sha256
-from pipeline.interface import INTERFACES, MANIFEST_FILE, MIXTURE, SCHEMA_VERSION, Interface
+from pipeline.shared.files import sha256
+from pipeline.shared.interface import INTERFACES, MANIFEST_FILE, MIXTURE, SCHEMA_VERSION, Interface
 
 T = TypeVar("T")
 

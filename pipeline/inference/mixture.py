@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ModelError
 from pipeline.inference.session import open_model
-from pipeline.interface import MIXTURE, MODEL_FILE, mismatches, read_latent_dim
+from pipeline.shared.interface import MIXTURE, MODEL_FILE, mismatches, read_latent_dim
 
 Floats = NDArray[np.float32]
 

@@ -12,7 +12,7 @@ from pipeline.errors import BundleError, FormatError, ModelError
 from pipeline.inference.bundle import FLOAT32, check_files, read_bundle
 from pipeline.inference.parallel import cores, map_ordered
 from pipeline.inference.tensor_file import find_external_tensor
-from pipeline.interface import (
+from pipeline.shared.interface import (
     DECODER,
     ENCODER,
     IMAGE_SHAPE,

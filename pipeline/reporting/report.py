@@ -15,13 +15,13 @@ from PIL import Image
 
 from pipeline.data.prepared import read_json, read_split
 from pipeline.errors import DataError, ModelError
-from pipeline.files import atomic_file, atomic_folder
-from pipeline.inference.elbo import kl_per_latent
 from pipeline.inference.session import Decoder, Encoder
-from pipeline.interface import MANIFEST_FILE
+from pipeline.measures.elbo import kl_per_latent
 from pipeline.reporting.definitions import GROUPS, HEADLINE, Meaning, flatten
 from pipeline.reporting.plots import scatter_latents, training_curves
 from pipeline.reporting.sheets import interpolations, manifold, traversals
+from pipeline.shared.files import atomic_file, atomic_folder
+from pipeline.shared.interface import MANIFEST_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pipeline.inference.session import Decoder
-from pipeline.interface import IMAGE_SHAPE
 from pipeline.reporting.plots import DPI, axis_label, most_active, save
+from pipeline.shared.interface import IMAGE_SHAPE
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]

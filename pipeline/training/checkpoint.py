@@ -13,7 +13,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from pipeline.files import atomic_file
+from pipeline.shared.files import atomic_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 from keras import KerasTensor, layers, ops
 
-from pipeline.interface import DECODER, ENCODER, IMAGE_SHAPE, PIXELS
+from pipeline.shared.interface import DECODER, ENCODER, IMAGE_SHAPE, PIXELS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,7 +14,7 @@ from scmrepo.exceptions import SCMError
 from pipeline.data.binarise import binarise
 from pipeline.data.prepared import read_split, read_stats
 from pipeline.errors import TrainingError
-from pipeline.files import atomic_folder, refuse_foreign, write_json
+from pipeline.shared.files import atomic_folder, refuse_foreign, write_json
 from pipeline.training.checkpoint import Checkpoint, Progress
 from pipeline.training.device import prepare_device, repeat_exactly, share_heap
 from pipeline.training.digits import Digits

@@ -10,7 +10,7 @@ from typing import Any, cast
 import keras
 
 from pipeline.errors import ModelError
-from pipeline.interface import ENCODER
+from pipeline.shared.interface import ENCODER
 
 ORIGIN_FILE = "training.json"  # parameters and data that the weights come from
 

@@ -1,18 +1,13 @@
-"""Small piles of digits for the tests of this room."""
+"""The packaged sample for the tests of this room."""
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from pipeline.data.images import Pixels
 from pipeline.data.sample import write_sample
+from tests.sources.conftest import images
 
-
-@pytest.fixture
-def images() -> Pixels:
-    """Nine images of noise."""
-    return np.random.default_rng(0).integers(0, 256, (9, 28, 28), dtype=np.uint8)
+__all__ = ["images"]
 
 
 @pytest.fixture(scope="session")

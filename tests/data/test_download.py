@@ -16,8 +16,8 @@ import pytest
 from pipeline.data import mnist
 from pipeline.data.download import download
 from pipeline.errors import ChecksumError, DataError, DownloadError, OutputError
-from pipeline.files import sha256
 from pipeline.params import Download
+from pipeline.shared.files import sha256
 
 AUTO, MNIST, SAMPLE = (Download(source=source) for source in ("auto", "mnist", "sample"))
 LABELS = mnist.TEST_LABELS.name  # the first to be fetched

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from pipeline.data import mnist
-from pipeline.data.idx import encode_idx
-from pipeline.data.images import Pixels
 from pipeline.data.prepare import prepare
 from pipeline.errors import DataError, FormatError, OutputError
 from pipeline.params import Prepare
+from pipeline.sources.idx import encode_idx
+from pipeline.sources.images import Pixels
 
 PARAMS = Prepare(validation_images=5000, seed=0)  # of 60,000; 20 of the 240 below
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.data.images import Pixels
 from pipeline.data.prepared import images_file, labels_file, read_split, read_stats
 from pipeline.errors import DataError, FormatError
+from pipeline.sources.images import Pixels
 
 LABELS = np.arange(9, dtype=np.uint8)
 

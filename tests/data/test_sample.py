@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.data import mnist
-from pipeline.data.idx import read_idx
+from pipeline.sources.idx import read_idx
 
 
 def test_it_has_the_names_and_the_format_of_the_original(sample: Path) -> None:

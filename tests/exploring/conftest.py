@@ -10,14 +10,14 @@ from pathlib import Path
 import onnx
 import pytest
 
-from pipeline.data.images import open_images
 from pipeline.errors import PipelineError
 from pipeline.exploring.build import build
 from pipeline.exploring.node import find_node, node_modules
-from pipeline.inference.encode import encode
-from pipeline.inference.job import Options
 from pipeline.inference.session import Encoder
-from pipeline.inference.target import open_target
+from pipeline.jobs.encode import encode
+from pipeline.jobs.job import Options
+from pipeline.jobs.target import open_target
+from pipeline.sources.images import open_images
 from tests import onnx_models
 from tests.prepared_digits import prepare_sample
 

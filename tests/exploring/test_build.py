@@ -19,7 +19,7 @@ from pipeline.exploring import node
 from pipeline.exploring.build import build
 from pipeline.exploring.node import SITE, ToolError
 from pipeline.exploring.serve import POLICY
-from pipeline.inference.elbo import kl_per_latent
+from pipeline.measures.elbo import kl_per_latent
 from tests.exploring.conftest import Material
 
 Make = Callable[[int], Material]

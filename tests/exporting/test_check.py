@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 
 from pipeline.exporting.check import Tolerance, by_keras, prove
 from pipeline.exporting.convert import convert
-from pipeline.interface import DECODER, ENCODER, IMAGE_SHAPE
+from pipeline.shared.interface import DECODER, ENCODER, IMAGE_SHAPE
 from pipeline.training.model import build_decoder, build_encoder
 from pipeline.training.weights import save_half
 

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.exporting.check import Tolerance, by_keras, prove
 from pipeline.exporting.convert import convert
-from pipeline.interface import DECODER, ENCODER
+from pipeline.shared.interface import DECODER, ENCODER
 from pipeline.training.model import build_decoder, build_encoder
 from pipeline.training.weights import load_half, save_half
 

@@ -14,9 +14,9 @@ from pipeline.data.prepared import read_split
 from pipeline.errors import ExportError, ModelError
 from pipeline.exporting.export import export
 from pipeline.exporting.price import BUDGETS, Budget
-from pipeline.files import sha256, write_json
-from pipeline.interface import INTERFACES, VARIANT_FILES
 from pipeline.params import Export
+from pipeline.shared.files import sha256, write_json
+from pipeline.shared.interface import INTERFACES, VARIANT_FILES
 from pipeline.training.model import build_decoder, build_encoder
 from pipeline.training.weights import ORIGIN_FILE, load_half, save_half
 from tests.prepared_digits import prepare_sample

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from pipeline.exporting.check import Tolerance, prove, structure
 from pipeline.exporting.mixture import MIXTURE_OPERATORS, Mixture, fit_mixture, write_mixture
-from pipeline.interface import MIXTURE, mismatches
+from pipeline.shared.interface import MIXTURE, mismatches
 
 TOLERANCE = Tolerance(absolute=1e-5, relative=1e-5)
 RNG = np.random.default_rng(0)

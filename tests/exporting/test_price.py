@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.exporting.price import BUDGETS, price
 from pipeline.inference import Decoder, Encoder
-from pipeline.inference.elbo import estimate
+from pipeline.measures.elbo import estimate
 from tests import onnx_models
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (700, 28, 28), np.uint8)

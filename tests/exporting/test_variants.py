@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pipeline.exporting.check import OPERATORS, QUANTISED_OPERATORS, structure
 from pipeline.exporting.convert import convert
 from pipeline.exporting.variants import write_fp16, write_int8
-from pipeline.interface import DECODER, mismatches
+from pipeline.shared.interface import DECODER, mismatches
 from pipeline.training.model import build_decoder, build_encoder
 from pipeline.training.weights import save_half
 from tests import onnx_models

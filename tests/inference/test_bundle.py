@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from pipeline.errors import BundleError
 from pipeline.inference.bundle import DIGEST, check_files, manifest_digest, read_bundle
-from pipeline.interface import MANIFEST_FILE, SCHEMA_VERSION
-from tests.inference import mixtures
+from pipeline.shared.interface import MANIFEST_FILE, SCHEMA_VERSION
+from tests import mixtures
 
 
 def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from pipeline.data.rows import MAX_ROWS
 from pipeline.errors import BundleError, FormatError, ModelError
-from pipeline.files import sha256
 from pipeline.inference import Decoder, Encoder
 from pipeline.inference.session import ROWS_PER_CALL, to_bytes
+from pipeline.shared.files import sha256
+from pipeline.sources.rows import MAX_ROWS
 from tests import onnx_models
 
 ROWS = 5001  # more than one thread takes at a time, and no multiple of anything

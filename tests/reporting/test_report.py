@@ -17,7 +17,7 @@ from pipeline.errors import DataError, FormatError, ModelError, OutputError
 from pipeline.reporting.definitions import flatten
 from pipeline.reporting.report import Inputs, report
 from tests import onnx_models
-from tests.reporting.conftest import MANIFEST
+from tests.evaluating.conftest import MANIFEST
 from tests.reporting.test_plots import curves
 
 METRICS: dict[str, Any] = {

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-SNIPPETS = ROOT / "pipeline/reporting/snippets"
+SNIPPETS = ROOT / "pipeline/evaluating/snippets"
 ROLES = ("encoder", "decoder")
 FILES = {"float32": "model.onnx", "int8": "model_quantized.onnx", "fp16": "model_fp16.onnx"}
 # The largest mean difference of the variants. float32 is held to 1e-4 absolute + 1e-4 relative at every element.

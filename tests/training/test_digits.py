@@ -1,6 +1,6 @@
 import numpy as np
 
-from pipeline.interface import IMAGE_SHAPE
+from pipeline.shared.interface import IMAGE_SHAPE
 from pipeline.training.digits import Digits
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (10, *IMAGE_SHAPE), np.uint8)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.interface import IMAGE_SHAPE
+from pipeline.shared.interface import IMAGE_SHAPE
 from pipeline.training.digits import Digits
 from pipeline.training.loop import Blocks, BlockVAE
 from pipeline.training.model import VAE, build_decoder, build_encoder

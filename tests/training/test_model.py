@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from pipeline.interface import IMAGE_SHAPE
+from pipeline.shared.interface import IMAGE_SHAPE
 from pipeline.training.model import (
     VAE,
     Sampling,

@@ -13,8 +13,8 @@ import pytest
 
 from pipeline.data.binarise import binarise
 from pipeline.errors import OutputError, TrainingError
-from pipeline.files import sha256
 from pipeline.params import Model, Train, read_params
+from pipeline.shared.files import sha256
 from pipeline.training.digits import Digits
 from pipeline.training.model import reconstruction_loss
 from pipeline.training.train import train

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import ModelError
-from pipeline.interface import IMAGE_SHAPE
+from pipeline.shared.interface import IMAGE_SHAPE
 from pipeline.training.model import build_decoder, build_encoder
 from pipeline.training.weights import latent_dim_of, load_half, save_half
 

@@ -1,1 +1,0 @@
-"""The kinds of piles of images that `pipeline.data.images` opens."""

@@ -1,0 +1,1 @@
+"""Models and test images to figures, and the model card."""

@@ -1,0 +1,127 @@
+"""Stage `evaluate`: figures of the test digits, from the ONNX models, and the model card."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from pipeline.data.binarise import binarise
+from pipeline.data.prepared import STATS_FILE, read_json, read_split, read_stats
+from pipeline.errors import DataError, FormatError, ModelError, ParamsError
+from pipeline.evaluating.card import CARD_FILE, model_card
+from pipeline.evaluating.latent_figures import latent_figures
+from pipeline.evaluating.probe_figures import Features, knn_accuracy, linear_probe_accuracy
+from pipeline.evaluating.sample_figures import NEIGHBOURS, Manifold, precision_recall, principal_components
+from pipeline.inference.session import Decoder, Encoder
+from pipeline.jobs.latents import mixture, prior
+from pipeline.measures.elbo import estimate
+from pipeline.measures.likelihood import estimate_likelihood
+from pipeline.shared.files import atomic_file, write_json
+from pipeline.shared.interface import MANIFEST_FILE, MIXTURE, PIXELS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pipeline.data.prepared import Digits
+    from pipeline.jobs.latents import LatentSource
+    from pipeline.params import Evaluate
+
+
+def evaluate(params: Evaluate, exports: Path, prepared: Path, metrics: Path) -> dict[str, Any]:
+    """Write the figures to `metrics` and the model card to `exports`.
+
+    Returns:
+        The `source` of the data and the figures under `test`, `likelihood`, `latents` and `samples`, as
+        docs/figures.md defines them.
+
+    Raises:
+        ModelError: a model is missing, damaged or has another interface, or the two have different latent sizes.
+        DataError: there are no prepared digits, too few, or no manifest.
+        ParamsError: there are more neighbours than training digits.
+    """
+    encoder, decoder = Encoder(exports / "encoder"), Decoder(exports / "decoder")
+    if encoder.latent_dim != decoder.latent_dim:
+        raise ModelError(
+            f"{encoder.path} has {encoder.latent_dim} latent(s), {decoder.path} {decoder.latent_dim}; export both again"
+        )
+    manifest = read_json(exports / MANIFEST_FILE, "export")
+    train, test = (_read(prepared, split) for split in ("train", "test"))
+    images = test[0]
+    if len(images) <= NEIGHBOURS:
+        raise DataError(f"{prepared} holds {len(images)} test digit(s), at least {NEIGHBOURS + 1} are needed")
+    if len(train[0]) < params.neighbours:
+        raise ParamsError(f"evaluate.neighbours is {params.neighbours:,}, there are {len(train[0]):,} training digits")
+    stats = read_stats(prepared)
+    if "source" not in stats:
+        raise FormatError(f"{prepared / STATS_FILE} does not name the source; run `vae prepare` again")
+    source = stats["source"]
+    sources = _sources(exports, len(images), params.seed, decoder.latent_dim)
+    elbo = estimate(encoder, decoder, images, params.samples, params.seed)
+    binary = binarise(images, params.seed)
+    likelihood = estimate_likelihood(encoder, decoder, binary, params.importance_samples, params.seed)
+    # Blocks of rows keep all cores busy; further threads of BLAS would wait for each other, and round differently.
+    with threadpool_limits(1, user_api="blas"):
+        figures = {
+            "source": source,
+            "test": {**elbo.figures(), "images": len(images)},
+            "likelihood": likelihood.figures(),
+            "latents": {
+                **latent_figures(*encoder(images), params.seed),
+                **_probes(encoder, train, test, params.neighbours),
+            },
+            "samples": _samples(decoder, sources, train[0], images),
+        }
+    with atomic_file(exports / CARD_FILE) as beside:
+        beside.write_text(model_card(manifest, figures))
+    write_json(metrics, figures)
+    return figures
+
+
+def _read(prepared: Path, split: str) -> Digits:
+    images, labels = read_split(prepared, split)
+    return np.asarray(images), np.asarray(labels)
+
+
+def _sources(exports: Path, count: int, seed: int, latent_dim: int) -> dict[str, LatentSource]:
+    """Where the latents of generated digits come from, by name; the mixture where one was exported."""
+    sources = {"prior": prior(count, seed, latent_dim)}
+    path = exports / "decoder" / MIXTURE.role
+    if path.is_dir():
+        sources[MIXTURE.role] = mixture(path, count, seed, latent_dim)
+    return sources
+
+
+def _probes(encoder: Encoder, train: Digits, test: Digits, neighbours: int) -> dict[str, float]:
+    """Of latents, in float64 since near digits may differ little, and of pixels, in float32 for speed."""
+    fit, told = (Features(encoder(images)[0].astype(np.float64), labels) for images, labels in (train, test))
+    fit_pixels, told_pixels = (Features(_grey(images), labels) for images, labels in (train, test))
+    accuracies = {
+        "knn_accuracy": knn_accuracy(fit, told, neighbours),
+        "knn_accuracy_pixels": knn_accuracy(fit_pixels, told_pixels, neighbours),
+        "linear_probe_accuracy": linear_probe_accuracy(fit, told),
+        "linear_probe_accuracy_pixels": linear_probe_accuracy(fit_pixels, told_pixels),
+    }
+    return {name: round(accuracy, 4) for name, accuracy in accuracies.items()}
+
+
+def _samples(
+    decoder: Decoder, sources: dict[str, LatentSource], train: NDArray[np.uint8], test: NDArray[np.uint8]
+) -> dict[str, dict[str, float]]:
+    """Precision and recall of as many generated digits as there are test digits, by where their latents come from."""
+    features = principal_components(_grey(train))
+    real = Manifold(features(_grey(test)))
+    figures = {}
+    for name, source in sources.items():
+        generated = decoder(source.read(0, source.count)().z)
+        figures[name] = precision_recall(real, Manifold(features(generated.reshape(-1, PIXELS))))
+    return figures
+
+
+def _grey(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """uint8 `[n, 28, 28]` to float32 `[n, 784]` in [0, 1]."""
+    grey: NDArray[np.float32] = images.reshape(-1, PIXELS).astype(np.float32) / np.float32(255)
+    return grey

@@ -1,0 +1,1 @@
+"""Rows to parts: the batch engine and the jobs that it runs."""

@@ -1,0 +1,51 @@
+"""Stage and batch job `encode`: images to latents."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import OutputError
+from pipeline.inference.session import Encoder
+from pipeline.jobs.engine import plan, run
+from pipeline.jobs.job import Job, Options, Plan, Summary
+from pipeline.jobs.parts import PNG, Columns
+from pipeline.jobs.target import Target
+from pipeline.sources.rows import ImageSource, Rows
+
+
+def encode(
+    encoder: Encoder, source: ImageSource, target: Target, options: Options, *, dry_run: bool = False
+) -> Summary | Plan:
+    """Write the latents of every image.
+
+    Columns: `index` int64 (row in the source), `label` uint8 or null, `z_mean` and `z_log_var` as fixed-size
+    lists of float32; an `.npy` file holds `z_mean`. The bytes do not depend on batch size, on the number of cores, on
+    the format of the source, or on how often the job was interrupted.
+
+    Raises:
+        DataError: the source fails or changes while it is read; or a bad row, unless such rows are set aside.
+        OutputError: `target` holds something else, or cannot be written.
+    """
+    target.refuse_source(source.name)
+    if target.format == PNG:
+        raise OutputError("latents can't be written as png; choose parquet, npy or npz")
+
+    def work(rows: Rows) -> Columns:
+        z_mean, z_log_var = encoder(rows.images)
+        return {"label": labels_of(rows), "z_mean": z_mean, "z_log_var": z_log_var}
+
+    job = Job(
+        name="encode",
+        about={"encoder": encoder.about()},
+        metadata={"model_sha256": encoder.sha256, "latent_dim": str(encoder.latent_dim)},
+        content=lambda rows: rows.images,
+        work=work,
+        npy_column="z_mean",
+        workers=encoder.workers,
+        operations=encoder.operations,
+    )
+    return (plan if dry_run else run)(job, source, target, options)
+
+
+def labels_of(rows: Rows) -> NDArray[np.int16]:
+    """int16 `[m]`, -1 for none."""
+    return np.full(len(rows.images), -1, np.int16) if rows.labels is None else rows.labels

@@ -1,0 +1,128 @@
+"""What a batch job is, how it is run and what comes out: the words that the engine and the jobs share."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from pipeline.jobs.parts import Array, Columns
+from pipeline.sources.rows import BadRow
+
+FAIL, QUARANTINE = "fail", "quarantine"
+
+T = TypeVar("T", bound="Stretch")
+T_co = TypeVar("T_co", bound="Stretch", covariant=True)
+
+
+class Stretch(Protocol):
+    """Rows `start` to `stop` of a source, but for the `bad` ones."""
+
+    @property
+    def start(self) -> int: ...  # noqa: D102
+    @property
+    def stop(self) -> int: ...  # noqa: D102
+    @property
+    def bad(self) -> tuple[BadRow, ...]: ...  # noqa: D102
+
+
+class Source(Protocol[T_co]):
+    """Rows that are read in order by one thread; what `read` returns is called on another to decode them."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def count(self) -> int | None: ...  # noqa: D102
+    def state(self) -> str: ...  # noqa: D102
+    def read(self, start: int, stop: int) -> Callable[[], T_co]: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Job(Generic[T]):
+    """What is done with the rows of a source."""
+
+    name: str
+    about: Mapping[str, Any]
+    """Of the models, for fingerprint and manifest."""
+    metadata: Mapping[str, str]
+    """For each part."""
+    content: Callable[[T], Array]
+    """The rows as an array, for their digest."""
+    work: Callable[[T], Columns]
+    """The columns of the result, besides `index`."""
+    npy_column: str
+    """What an `.npy` file holds."""
+    workers: int
+    """Threads that compute."""
+    picture: Callable[[Path], None] | None = None
+    """Draws the first rows, once they are done."""
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    """For the fingerprint: what else decides on a byte of the result, besides the source."""
+    operations: int | None = None
+    """Floating-point operations per row."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a job is run."""
+
+    limit: int | None = None
+    """Only so many rows of the source."""
+    on_error: str = FAIL
+    """`fail` at the first bad row, or `quarantine` all of them."""
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what the command line would refuse."""
+        if self.on_error not in (FAIL, QUARANTINE):
+            raise ValueError(f"on_error is {self.on_error!r}, expected {FAIL!r} or {QUARANTINE!r}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do."""
+
+    output: str
+    source: str
+    rows: int | None
+    """None if only reading tells."""
+    limit: int | None
+    parts: int | None
+    finished_parts: int
+
+    def __str__(self) -> str:
+        """One line."""
+        most = "all rows (their number shows at the end)" if self.limit is None else f"at most {self.limit:,} rows"
+        rows = most if self.rows is None else f"{self.rows:,} rows"
+        done = f"; {self.finished_parts} part(s) are finished already" if self.finished_parts else ""
+        return f"{self.source}: {rows} to {self.output}{done}; nothing was written"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a job left, and what it took."""
+
+    output: str
+    rows: int
+    parts: int
+    quarantined: int
+    resumed_parts: int
+    seconds: float
+    images_per_second: float
+    matrix_share: float | None
+    """Of what float32 matrix products reach on this machine; None if the job was too short to measure it."""
+    peak_memory: int
+    """In bytes."""
+    picture: str | None = None
+    quarantine: str | None = None
+    """The file of the rows that were set aside."""
+
+    def __str__(self) -> str:
+        """At most three lines."""
+        lines = [f"{self.output}: {self.rows:,} rows" + (f", picture {self.picture}" if self.picture else "")]
+        if self.quarantined:
+            lines.append(f"{self.quarantined:,} bad row(s) set aside in {self.quarantine}")
+        share = "" if self.matrix_share is None else f" ({self.matrix_share:.0%} of the matrix rate)"
+        lines.append(
+            f"{self.seconds:.1f} s, {self.images_per_second:,.0f} images/s{share}, peak {self.peak_memory / 1e6:.0f} MB"
+        )
+        return "\n".join(lines)

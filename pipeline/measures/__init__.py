@@ -1,0 +1,1 @@
+"""Figures in nats, from the ONNX models."""

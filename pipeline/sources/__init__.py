@@ -1,0 +1,1 @@
+"""Any pile of small images as rows, wherever it lies and whatever its format."""

@@ -1,0 +1,109 @@
+"""Files behind an address, of any system for which fsspec has a driver."""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, BinaryIO
+
+from pipeline.errors import DataError
+from pipeline.sources.places import WILD, Place, fixed, one_line, reported, wanted
+from pipeline.sources.rows import Refused
+
+# What drivers tell of the state of a file, under the names that they have for it.
+_TOLD = "size", "ETag", "mtime", "LastModified", "Last-Modified", "last_modified", "updated", "created", "md5Hash"
+
+
+class RemotePlace(Place):
+    """Files behind an address, by way of fsspec."""
+
+    def __init__(self, name: str, root: str, kind: str, matching: str, system: Any) -> None:
+        super().__init__(name, root, kind, matching)
+        self._system = system
+        self._one = contextlib.nullcontext() if system.async_impl else threading.Lock()
+
+    def marks(self, suffixes: Sequence[str]) -> Iterator[tuple[str, Callable[[], str]]]:
+        """See `Place.marks`."""
+        self._system.invalidate_cache()  # of listings
+        match self.kind:
+            case "file":
+                found = {self._matching: self._system.info(self._matching)}
+            case "folder":
+                found = self._system.find(self._root, detail=True)
+            case _:
+                found = self._system.glob(self._matching, detail=True)
+        names = sorted(
+            (path[len(self._root) :].lstrip("/"), path) for path, info in found.items() if info["type"] != "directory"
+        )
+        for name, path in names:
+            if self.kind == "file" or wanted(name, suffixes):
+                yield name, partial(_mark_remote, found[path])
+
+    def open(self, name: str, *, seek: bool = False) -> BinaryIO:
+        """See `Place.open`. A server without ranges gives streams, so nothing else is asked of one unless needed."""
+        options = {"block_size": 0} if self._protocol.startswith("http") and not seek else {}
+        return self._system.open(self._root + name, "rb", **options)  # type: ignore[no-any-return]
+
+    def fetch(self, names: Sequence[str]) -> list[bytes | Refused]:
+        """See `Place.fetch`: many at a time where the driver can."""
+        paths = [self._root + name for name in names]
+        plain = [path for path in paths if not any(sign in path for sign in WILD)]  # the others fsspec would expand
+        with self._one:  # a driver that doesn't say otherwise is for one thread
+            found = self._system.cat(plain, on_error="return") if plain else {}
+            contents = [found[path] if path in found else self._fetch(path) for path in paths]
+        return [
+            content if isinstance(content, bytes) else Refused(f"can't be read ({one_line(content)})")
+            for content in contents
+        ]
+
+    def _fetch(self, path: str) -> Any:
+        try:
+            return self._system.cat_file(path)
+        except Exception as error:  # as `cat` gives it
+            return error
+
+    def full(self, name: str) -> str:
+        """See `Place.full`."""
+        return str(self._system.unstrip_protocol(self._root + name))
+
+    def ends(self, name: str, suffixes: str | tuple[str, ...]) -> bool:
+        """See `Place.ends`; a web address may go on after a question mark."""
+        return super().ends(name.partition("?")[0] if self._protocol.startswith("http") else name, suffixes)
+
+    @property
+    def _protocol(self) -> str:
+        protocol = self._system.protocol
+        return str(protocol if isinstance(protocol, str) else protocol[0])
+
+
+def find_remote(name: str, expected: str) -> Place:
+    """What lies at an address, with `://` in it.
+
+    Raises:
+        DataError: nothing lies there; expected was `expected`; or its driver isn't installed, or it fails.
+    """
+    protocol = name.partition("://")[0]
+    try:
+        import fsspec  # noqa: PLC0415
+
+        system, path = fsspec.core.url_to_fs(name)
+    except (ImportError, ValueError) as error:
+        raise DataError(f"{name} can't be opened: {one_line(error)}; install the driver for {protocol}://") from error
+    except Exception as error:  # whatever a driver raises over wrong options or missing rights
+        raise DataError(f"{name} can't be opened: {one_line(error)}") from error
+    wild = WILD.replace("?", "") if protocol.startswith("http") else WILD
+    with reported(name):
+        if any(sign in path for sign in wild):
+            return RemotePlace(name, fixed(path), "pattern", path, system)
+        try:
+            info = system.info(path)
+        except FileNotFoundError:
+            raise DataError(f"{name} was not found; expected {expected}") from None
+        if info["type"] == "directory" or (protocol.startswith("http") and path.endswith("/")):
+            return RemotePlace(name, f"{path.rstrip('/')}/", "folder", "", system)
+        bare = path.partition("?")[0] if protocol.startswith("http") else path
+        return RemotePlace(name, path[: bare.rfind("/") + 1], "file", path, system)
+
+
+def _mark_remote(info: dict[str, Any]) -> str:
+    return repr([(key, info[key]) for key in _TOLD if key in info])

@@ -1,0 +1,1 @@
+"""What checks and measures a bundle: no stage depends on it."""

@@ -1,0 +1,210 @@
+"""What a bundle or a model file is, and whether it does what it says: NumPy and ONNX Runtime are all it takes."""
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from pipeline.errors import BundleError, FormatError
+from pipeline.inference.bundle import FLOAT32, Bundle, Model, Variant, check_files, read_bundle
+from pipeline.inference.mixture import Mixture
+from pipeline.inference.session import Decoder, Encoder, Floats, open_model
+from pipeline.inference.tensor_file import Values, read_tensor
+from pipeline.shared.interface import BATCH, DECODER, ENCODER, MIXTURE, MODEL_FILE, Tensor, describe
+
+_SPEED_BATCH = 512
+_SPEED_ROUNDS = 5  # at least
+_SPEED_SECONDS = 0.2  # for each file, if that takes more rounds
+
+Differences = dict[str, float]
+AnyModel = Encoder | Decoder | Mixture
+_CLASSES: dict[str, type[AnyModel]] = {ENCODER.role: Encoder, DECODER.role: Decoder, MIXTURE.role: Mixture}
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A file that passed: how far it is from the test vectors, by output, and how fast it is here."""
+
+    model: str
+    variant: str
+    file: str
+    bytes: int
+    largest_difference: Differences
+    mean_difference: Differences
+    budget: float
+    """Of the mean difference; of float32, the absolute part of the tolerance of each value."""
+    images_per_second: float = 0.0  # until it is measured; of the mixture, latents
+    speed: float = 0.0
+    """As a multiple of the float32 variant's, one thread each, medians of alternating rounds."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """A bundle in which nothing is off."""
+
+    folder: str
+    files: int
+    checked: tuple[Checked, ...]
+
+    def __str__(self) -> str:
+        """A table of at most 80 columns."""
+        row = "{:<8}{:<8} {:<20} {:>7} {:>8} {:>8} {:>6} {:>6} {}"
+        lines = [row.format("model", "variant", "file", "size", "largest", "mean", "budget", "speed", "ok")]
+        for one in self.checked:
+            differences = (f"{max(d.values()):.1e}" for d in (one.largest_difference, one.mean_difference))
+            file, size, speed = one.file.rpartition("/")[2], _size(one.bytes), f"{one.speed:.1f}x"
+            lines.append(row.format(one.model, one.variant, file, size, *differences, f"{one.budget:g}", speed, "ok"))
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Info:
+    """What an ONNX file says of itself."""
+
+    file: str
+    bytes: int
+    sha256: str
+    producer: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    metadata: dict[str, str]
+
+    def __str__(self) -> str:
+        """One line for each thing."""
+        facts = [
+            ("file", self.file),
+            ("size", f"{self.bytes:,} bytes"),
+            ("sha256", self.sha256),
+            ("producer", self.producer),
+            *(("input", text) for text in self.inputs),
+            *(("output", text) for text in self.outputs),
+            *sorted(self.metadata.items()),
+        ]
+        width = max(len(name) for name, _ in facts)
+        return "\n".join(f"{_printable(name):<{width}}  {_printable(value)}" for name, value in facts)
+
+
+def verify(folder: Path) -> Report:
+    """Check a bundle: the bytes of its files, then of each model the interface, test vectors and variants.
+
+    The float32 variant reproduces each value of the test vectors within the tolerance of the manifest; every
+    other variant differs from them by no more than its budget, averaged over each output.
+
+    Raises:
+        BundleError: the first thing that is off, naming the file.
+        ModelError: a file is not an ONNX file with the interface of its role.
+    """
+    bundle = read_bundle(folder)
+    check_files(bundle)
+    with np.errstate(all="ignore"):  # what is not finite is refused, not warned of
+        models = [*bundle.models.values(), *([bundle.mixture] if bundle.mixture else [])]
+        passed = [_check_model(bundle, model) for model in models]
+    measured = []
+    for inputs, files, variants in passed:
+        rates = _rows_per_second(files, inputs)
+        for variant, rate in zip(variants, rates, strict=True):
+            measured.append(replace(variant, images_per_second=rate, speed=rate / rates[0]))
+    return Report(str(folder), len(bundle.files), tuple(measured))
+
+
+def info(path: Path) -> Info:
+    """Describe an ONNX file, or the `model.onnx` of a folder, from the file alone.
+
+    Raises:
+        ModelError: not a file that ONNX Runtime opens.
+    """
+    file = path / MODEL_FILE if path.is_dir() else path
+    session, digest = open_model(file)
+    about = session.get_modelmeta()
+    return Info(
+        str(file),
+        file.stat().st_size,
+        digest,
+        about.producer_name,
+        tuple(describe(node) for node in session.get_inputs()),
+        tuple(describe(node) for node in session.get_outputs()),
+        dict(about.custom_metadata_map),
+    )
+
+
+def _check_model(bundle: Bundle, model: Model) -> tuple[list[Values], list[AnyModel], list[Checked]]:
+    """The inputs of the test vectors, and the variants that do what the manifest says, float32 first."""
+    vectors = _read_vectors(bundle, model)
+    inputs, expected = vectors[: len(model.inputs)], vectors[len(model.inputs) :]
+    role, outputs = model.interface.role, [output.name for output in model.interface.outputs]
+    files: list[AnyModel] = []
+    checked = []
+    for name, variant in sorted(model.variants.items(), key=lambda item: item[0] != FLOAT32):
+        file = bundle.folder / variant.file
+        opened = _CLASSES[role](file)
+        if opened.latent_dim != bundle.latent_dim:
+            raise BundleError(f"{file} has {opened.latent_dim} latent(s), the manifest says {bundle.latent_dim}")
+        differences = {}
+        for output, found, wanted in zip(outputs, opened.run(*inputs), expected, strict=True):
+            if found.shape != wanted.shape:
+                raise BundleError(f"{file} gives {output} as {found.shape}, the test vector is {wanted.shape}")
+            differences[output] = np.abs(found - wanted)
+            complaint = _complaint(bundle, variant, differences[output], wanted)
+            if complaint:
+                raise BundleError(f"{file} does not reproduce the test vector of {output}: {complaint}")
+        largest = {output: float(difference.max()) for output, difference in differences.items()}
+        mean = {output: float(difference.mean(dtype=np.float64)) for output, difference in differences.items()}
+        budget = bundle.absolute if variant.mean_difference is None else variant.mean_difference
+        files.append(opened)
+        checked.append(Checked(role, name, variant.file, file.stat().st_size, largest, mean, budget))
+    return inputs, files, checked
+
+
+def _read_vectors(bundle: Bundle, model: Model) -> list[Values]:
+    """The inputs, then the outputs, of a model's test data set."""
+    vectors: list[Values] = []
+    tensors = (*model.interface.inputs, *model.interface.outputs)
+    for path, tensor in zip((*model.inputs, *model.outputs), tensors, strict=True):
+        file = bundle.folder / path
+        try:
+            name, values = read_tensor(file)
+        except FormatError as error:
+            raise BundleError(str(error)) from error
+        rows = len(vectors[0]) if vectors else max(values.shape[:1], default=0)
+        wanted = str(tensor.resolved(bundle.latent_dim)).replace(BATCH, str(rows or "rows"))
+        found = str(Tensor(name, str(values.dtype), values.shape))
+        if found != wanted:
+            raise BundleError(f"{file} holds {_printable(found)}, expected {wanted}; take the bundle anew")
+        vectors.append(values)
+    return vectors
+
+
+def _complaint(bundle: Bundle, variant: Variant, difference: Floats, wanted: Values) -> str:
+    """How a difference goes beyond what is allowed, else nothing; NaN and infinity do."""
+    if variant.mean_difference is None:
+        if (np.isfinite(difference) & (difference <= bundle.absolute + bundle.relative * np.abs(wanted))).all():
+            return ""
+        return f"off by up to {difference.max():.1e}, tolerance {bundle.absolute:g} + {bundle.relative:g} * |value|"
+    mean = difference.mean(dtype=np.float64)
+    if mean <= variant.mean_difference:
+        return ""
+    return f"off by {mean:.1e} on average, budget {variant.mean_difference:g}"
+
+
+def _rows_per_second(files: list[AnyModel], inputs: list[Values]) -> list[float]:
+    """The rate of each model on one thread, in alternating rounds, so that all see the same machine."""
+    batch = [np.resize(values, (_SPEED_BATCH, *values.shape[1:])) for values in inputs]
+    seconds: list[list[float]] = [[] for _ in files]
+    end = time.perf_counter() + _SPEED_SECONDS * len(files)
+    while len(seconds[0]) < _SPEED_ROUNDS or time.perf_counter() < end:
+        for opened, taken in zip(files, seconds, strict=True):
+            start = time.perf_counter()
+            opened.run(*batch)
+            taken.append(time.perf_counter() - start)
+    return [_SPEED_BATCH / median(taken) for taken in seconds]
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
+
+
+def _printable(text: str) -> str:
+    """On one line, without control characters: a file may say anything."""
+    return text if text.isprintable() else ascii(text)

@@ -1,0 +1,88 @@
+import json
+
+import jsonschema
+
+from pipeline.evaluating.card import model_card
+from pipeline.shared.interface import DECODER, ENCODER, MIXTURE
+from tests.evaluating.conftest import MANIFEST
+from tests.test_house import ROOT
+
+FIGURES = {
+    "test": {"negative_elbo": 156.26, "reconstruction": 151.0, "kl": 5.26, "images": 1000},
+    "likelihood": {
+        "negative_log_likelihood": 147.554,
+        "standard_error": 0.456,
+        "negative_elbo": 150.618,
+        "importance_samples": 5000,
+    },
+    "latents": {
+        "kl_per_latent": [3.0, 2.25, 0.01],
+        "active": 2,
+        "knn_accuracy": 0.6712,
+        "knn_accuracy_pixels": 0.9677,
+        "linear_probe_accuracy": 0.6468,
+        "linear_probe_accuracy_pixels": 0.9175,
+        "aggregate_kl": 0.4871,
+    },
+    "samples": {"prior": {"precision": 0.97, "recall": 0.0}, "mixture": {"precision": 0.981, "recall": 0.002}},
+}
+
+
+def test_the_manifest_of_these_tests_follows_the_schema() -> None:
+    jsonschema.validate(MANIFEST, json.loads((ROOT / "docs/manifest.schema.json").read_text()))
+
+
+def test_the_card_states_figures_of_validation_and_test_digits() -> None:
+    card = model_card(MANIFEST, FIGURES)
+    assert "| 333 validation | 155.00 | 150.00 | 5.00 |" in card
+    assert "| 1,000 test | 156.26 | 151.00 | 5.26 |" in card
+
+
+def test_the_card_states_likelihood_latents_and_samples() -> None:
+    card = model_card(MANIFEST, FIGURES)
+    for row in (
+        "upper bound of 5,000 draws (arXiv:1509.00519) | 147.55 \N{PLUS-MINUS SIGN} 0.46 nats |",
+        "negative ELBO | 150.62 nats |",
+        "active latents | 2 of 3 |",
+        "nearest neighbours from `z_mean`; from pixels | 67.1%; 96.8% |",
+        "logistic regression from `z_mean`; from pixels | 64.7%; 91.8% |",
+        "KL of all latents together from N(0, I) | 0.49 nats |",
+        "drawn from the prior (arXiv:1904.06991, 64 principal components) | 97.0%, 0.0% |",
+        "drawn from the mixture (arXiv:1904.06991, 64 principal components) | 98.1%, 0.2% |",
+    ):
+        assert row in card
+
+
+def test_the_card_states_each_variant_and_its_price() -> None:
+    card = model_card(MANIFEST, FIGURES)
+    assert "| `decoder/model.onnx` | float32 | 1,615,925 | | | 155.00 |" in card
+    assert "| `decoder/model_quantized.onnx` | int8 | 422,834 | 0.00300 | 0.0200 | +0.200 |" in card
+
+
+def test_the_card_explains_a_mixture_where_there_is_one() -> None:
+    file = "decoder/mixture/model.onnx"
+    listed = [*MANIFEST["files"], {"path": file, "bytes": 1234, "sha256": "0" * 64}]
+    card = model_card({**MANIFEST, "files": listed, "mixture": {"file": file}}, FIGURES)
+    assert f"| `{file}` | float32 | 1,234 | | | |" in card
+    for tensor in (*MIXTURE.inputs, *MIXTURE.outputs):
+        assert f"`{tensor.resolved(2)}` | {tensor.meaning}" in card
+        assert tensor.meaning not in model_card(MANIFEST, FIGURES)
+
+
+def test_a_model_of_the_sample_cannot_pass_for_one_of_the_full_set() -> None:
+    assert "**a sample of 5,000 digits of MNIST, not the full set**" in model_card(MANIFEST, FIGURES)
+    full = {**MANIFEST, "data": {"source": "mnist", "files": []}}
+    assert "sample of 5,000" not in model_card(full, FIGURES)
+
+
+def test_the_card_explains_every_input_and_output() -> None:
+    card = model_card(MANIFEST, FIGURES)
+    for interface in (ENCODER, DECODER):
+        for tensor in (interface.input, *interface.outputs):
+            assert f"`{tensor.resolved(2)}` | {tensor.meaning}" in card
+
+
+def test_the_card_carries_the_snippets_as_they_stand() -> None:
+    card = model_card(MANIFEST, FIGURES)
+    for snippet in (ROOT / "pipeline/evaluating/snippets").iterdir():
+        assert snippet.read_text().rstrip() in card

@@ -1,0 +1,219 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from threadpoolctl import threadpool_limits
+
+from pipeline.data.binarise import binarise
+from pipeline.errors import DataError, FormatError, ModelError, ParamsError
+from pipeline.evaluating.evaluate import evaluate
+from pipeline.evaluating.sample_figures import Manifold, precision_recall, principal_components
+from pipeline.inference import Decoder, Encoder
+from pipeline.jobs.latents import prior
+from pipeline.measures.elbo import estimate
+from pipeline.measures.likelihood import estimate_likelihood
+from pipeline.params import Evaluate
+from pipeline.shared.interface import IR_VERSION, OPSET
+from tests import onnx_models
+
+ROOT = Path(__file__).parent.parent.parent
+PARAMS = Evaluate(samples=2, importance_samples=4, neighbours=5, seed=3)
+
+
+@pytest.fixture
+def reports(tmp_path: Path) -> Path:
+    (tmp_path / "reports").mkdir()
+    return tmp_path / "reports"
+
+
+def run(exports: Path, prepared: Path, reports: Path) -> dict[str, Any]:
+    return evaluate(PARAMS, exports, prepared, reports / "metrics.json")
+
+
+def test_metrics_are_the_estimate_on_the_test_digits(exports: Path, prepared: Path, reports: Path) -> None:
+    figures = run(exports, prepared, reports)
+    images = np.load(prepared / "test_images.npy")
+    elbo = estimate(Encoder(exports / "encoder"), Decoder(exports / "decoder"), images, samples=2, seed=3)
+    assert figures["source"] == "sample"
+    assert figures["test"] == {
+        "negative_elbo": round(elbo.negative_elbo, 4),
+        "reconstruction": round(elbo.reconstruction, 4),
+        "kl": round(elbo.kl, 4),
+        "images": 600,
+    }
+    assert figures["latents"]["kl_per_latent"] == [round(nats, 4) for nats in elbo.kl_per_latent]
+    assert json.loads((reports / "metrics.json").read_text()) == figures
+    assert [file.name for file in reports.iterdir()] == ["metrics.json"]
+
+
+def test_parts_add_up(exports: Path, prepared: Path, reports: Path) -> None:
+    figures = run(exports, prepared, reports)
+    three_roundings = 1.5e-4
+    for group in (figures["test"], figures["likelihood"]):
+        assert group["negative_elbo"] == pytest.approx(group["reconstruction"] + group["kl"], abs=three_roundings)
+    latents = figures["latents"]
+    assert latents["aggregate_kl"] + latents["mutual_information"] == pytest.approx(
+        figures["test"]["kl"], abs=three_roundings
+    )
+
+
+def test_the_likelihood_is_the_bound_on_the_digits_as_they_were_drawn(
+    exports: Path, prepared: Path, reports: Path
+) -> None:
+    figures = run(exports, prepared, reports)
+    images = binarise(np.load(prepared / "test_images.npy"), seed=3)
+    found = estimate_likelihood(Encoder(exports / "encoder"), Decoder(exports / "decoder"), images, 4, seed=3)
+    assert figures["likelihood"] == found.figures()
+    assert found.negative_log_likelihood < found.negative_elbo
+
+
+def test_every_figure_is_defined_in_the_documentation(exports: Path, prepared: Path, reports: Path) -> None:
+    figures = run(exports, prepared, reports)
+    text = (ROOT / "docs/figures.md").read_text()
+    for group in ("test", "likelihood", "latents"):
+        assert f"## `{group}`" in text
+        assert [name for name in figures[group] if f"`{name.removesuffix('_pixels')}`" not in text] == []
+    assert set(figures["samples"]["prior"]) == {"precision", "recall"}
+
+
+def precision_recall_of(z: NDArray[np.float32], exports: Path, prepared: Path) -> dict[str, float]:
+    train, test = (
+        np.load(prepared / f"{split}_images.npy").reshape(-1, 784).astype(np.float32) / 255
+        for split in ("train", "test")
+    )
+    with threadpool_limits(1, user_api="blas"):
+        features = principal_components(train)
+        digits = Decoder(exports / "decoder")(z).reshape(-1, 784)
+        return precision_recall(Manifold(features(test)), Manifold(features(digits)))
+
+
+def test_samples_are_drawn_from_the_prior_with_the_seed(exports: Path, prepared: Path, reports: Path) -> None:
+    figures = run(exports, prepared, reports)
+    z = prior(600, 3, 2).read(0, 600)().z
+    assert figures["samples"] == {"prior": precision_recall_of(z, exports, prepared)}
+
+
+def test_samples_are_drawn_from_the_mixture_where_there_is_one(exports: Path, prepared: Path, reports: Path) -> None:
+    """A mixture of one Gaussian, N(0, 9 I), whichever the uniform numbers."""
+    rows = {"uniform": ["batch"], "noise": ["batch", 2], "z": ["batch", 2]}
+    uniform, noise, z = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in rows.items())
+    nodes = [helper.make_node("Mul", ["noise", "three"], ["z"])]
+    three = numpy_helper.from_array(np.float32(3), "three")
+    graph = helper.make_graph(nodes, "mixture", [uniform, noise], [z], [three])
+    opset = helper.make_opsetid("", OPSET)
+    model = helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION)
+    onnx_models.save(model, exports / "decoder" / "mixture")
+    wide = 3 * prior(600, 3, 2).read(0, 600)().z
+    assert run(exports, prepared, reports)["samples"]["mixture"] == precision_recall_of(wide, exports, prepared)
+
+
+def test_one_latent_and_labels_that_it_tells(exports: Path, prepared: Path, reports: Path) -> None:
+    """Digits are all black or all white; a probe that is no better than the yardstick of pixels is perfect here."""
+    for half in ("encoder", "decoder"):
+        onnx_models.save(getattr(onnx_models, half)(latent_dim=1), exports / half)
+    for split, count in (("test", 600), ("train", 700)):
+        labels = (np.arange(count) % 2).astype(np.uint8)
+        np.save(prepared / f"{split}_images.npy", np.tile(labels[:, None, None] * np.uint8(255), (1, 28, 28)))
+        np.save(prepared / f"{split}_labels.npy", labels)
+    latents = run(exports, prepared, reports)["latents"]
+    accuracies = {name: value for name, value in latents.items() if "accuracy" in name}
+    assert len(accuracies) == 4
+    assert set(accuracies.values()) == {1.0}
+
+
+def test_more_neighbours_than_training_digits_are_refused(exports: Path, prepared: Path, reports: Path) -> None:
+    params = PARAMS.model_copy(update={"neighbours": 701})
+    with pytest.raises(ParamsError, match=r"evaluate\.neighbours is 701, there are 700 training digits"):
+        evaluate(params, exports, prepared, reports / "metrics.json")
+    assert list(reports.iterdir()) == []
+
+
+def test_too_few_test_digits_are_refused(exports: Path, prepared: Path, reports: Path) -> None:
+    for name in ("images", "labels"):
+        np.save(prepared / f"test_{name}.npy", np.load(prepared / f"test_{name}.npy")[:3])
+    with pytest.raises(DataError, match=r"holds 3 test digit\(s\), at least 4 are needed"):
+        run(exports, prepared, reports)
+
+
+def test_equal_inputs_give_equal_bytes(exports: Path, prepared: Path, reports: Path) -> None:
+    results = []
+    for _ in range(2):
+        run(exports, prepared, reports)
+        results.append([path.read_bytes() for path in (reports / "metrics.json", exports / "README.md")])
+    assert results[0] == results[1]
+
+
+def test_halves_of_different_latent_size_are_refused(exports: Path, prepared: Path, reports: Path) -> None:
+    onnx_models.save(onnx_models.decoder(latent_dim=20), exports / "decoder")
+    with pytest.raises(ModelError, match=r"has 2 latent\(s\), .* 20; export both again"):
+        run(exports, prepared, reports)
+    assert list(reports.iterdir()) == []
+
+
+def test_a_model_without_numbers_leaves_no_figures(exports: Path, prepared: Path, reports: Path) -> None:
+    """`NaN` is not JSON."""
+    model = onnx_models.set_constant(onnx_models.decoder(), "logits_b", np.full(784, np.nan, np.float32))
+    onnx_models.save(model, exports / "decoder")
+    with pytest.raises(ModelError, match="gives pixels from nan to nan"):
+        run(exports, prepared, reports)
+    assert list(reports.iterdir()) == []
+
+
+@pytest.mark.parametrize("half", ["encoder", "decoder"])
+def test_a_missing_model_is_named(half: str, exports: Path, prepared: Path, reports: Path) -> None:
+    (exports / half / "model.onnx").unlink()
+    with pytest.raises(ModelError, match=f"{half}/model.onnx was not found"):
+        run(exports, prepared, reports)
+    assert list(reports.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["test_images.npy", "test_labels.npy", "train_images.npy", "stats.json"])
+def test_missing_digits_name_the_stage_to_run(name: str, exports: Path, prepared: Path, reports: Path) -> None:
+    (prepared / name).unlink()
+    with pytest.raises(DataError, match=f"{name} was not found; run `vae prepare`"):
+        run(exports, prepared, reports)
+    assert list(reports.iterdir()) == []
+
+
+def test_stats_without_a_source_are_refused(exports: Path, prepared: Path, reports: Path) -> None:
+    (prepared / "stats.json").write_text("{}")
+    with pytest.raises(FormatError, match=r"stats\.json does not name the source; run `vae prepare` again"):
+        run(exports, prepared, reports)
+
+
+LOADED = """
+import sys
+import pipeline.inference, pipeline.evaluating.evaluate
+from pipeline.cli import app
+for arguments in map(str.split, sys.argv[1:]):
+    app(arguments, standalone_mode=False)
+print(sorted({name.partition(".")[0] for name in sys.modules} & {"tensorflow", "keras", "tf2onnx", "torch", "jax"}))
+"""
+
+
+def test_no_batch_job_loads_a_training_framework(exports: Path, prepared: Path, tmp_path: Path) -> None:
+    commands = [
+        "encode prepared/test_images.npy --output latents --encoder exports/encoder",
+        "generate --latents latents --output samples --decoder exports/decoder",
+        "evaluate exports --prepared prepared --params params.yaml",
+    ]
+    params = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(params.replace("importance_samples: 500", "importance_samples: 5"))
+    result = subprocess.run(
+        [sys.executable, "-c", LOADED, *commands], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    *printed, loaded = result.stdout.splitlines()
+    assert len(printed) == 5  # two for each batch job
+    assert loaded == "[]"
+
+
+def test_the_card_is_written_beside_the_models(exports: Path, prepared: Path, tmp_path: Path) -> None:
+    figures = evaluate(PARAMS, exports, prepared, tmp_path / "metrics.json")
+    card = (exports / "README.md").read_text()
+    assert f"| 600 test | {figures['test']['negative_elbo']:.2f} |" in card

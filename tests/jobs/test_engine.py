@@ -1,0 +1,361 @@
+"""Jobs on real models and real files: the order of rows, the parts, what a second run takes over."""
+
+import dataclasses
+import json
+import logging
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.errors import DataError, FormatError, OutputError
+from pipeline.inference import Decoder, Encoder
+from pipeline.jobs.encode import encode
+from pipeline.jobs.generate import generate
+from pipeline.jobs.job import Options, Plan, Summary
+from pipeline.jobs.latents import LatentSource, choose_latents
+from pipeline.jobs.parts import ROWS_PER_PART
+from pipeline.jobs.target import open_target
+from pipeline.sources.images import open_images
+from pipeline.sources.rows import ImageSource, Rows
+from tests import onnx_models
+from tests.page_cache import is_cached
+
+ROWS = 2 * ROWS_PER_PART + 5000  # 3 parts
+
+
+class Watched(ImageSource):
+    """A pile whose reading is seen, and during whose reading something happens at a row."""
+
+    def __init__(self, source: ImageSource, at: int = -1, happens: Callable[[], None] = lambda: None) -> None:
+        self.name, self.count, self.labelled = source.name, source.count, source.labelled
+        self._source, self._at, self._happens = source, at, happens
+        self.starts: list[int] = []
+        self.under_way = self.most = 0
+        self._lock = threading.Lock()
+
+    def state(self) -> str:
+        return self._source.state()
+
+    def read(self, start: int, stop: int) -> Callable[[], Rows]:
+        self.starts.append(start)
+        if start <= self._at < stop:
+            self._happens()
+        with self._lock:
+            self.under_way += 1
+            self.most = max(self.most, self.under_way)
+        if self._source.count is not None and self.count is None:  # only reading tells
+            stop = max(start, min(stop, self._source.count))
+        rest = self._source.read(start, stop)
+
+        def decode() -> Rows:
+            rows = rest()
+            with self._lock:
+                self.under_way -= 1
+            return rows
+
+        return decode
+
+
+class UnpluggedError(Exception):
+    """Something that no one has foreseen."""
+
+
+def unplug() -> None:
+    raise UnpluggedError
+
+
+@pytest.fixture(scope="module")
+def pile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images of which every 64th takes room on the disk."""
+    path = tmp_path_factory.mktemp("pile") / "images.npy"
+    images = np.lib.format.open_memmap(path, "w+", np.uint8, (ROWS, 28, 28))
+    images[::64] = np.random.default_rng(0).integers(0, 256, (len(images[::64]), 28, 28), np.uint8)
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(pile: Path, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What a job leaves that nothing disturbs."""
+    folder = tmp_path_factory.mktemp("whole") / "out"
+    run(encoder, open_images(pile), folder)
+    return content(folder)
+
+
+def run(encoder: Encoder, source: ImageSource, folder: Path, **options: object) -> Summary:
+    with source:
+        summary = encode(encoder, source, open_target(folder), Options(**{"quiet": True, **options}))
+    assert isinstance(summary, Summary)
+    return summary
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def interrupted(encoder: Encoder, pile: Path, folder: Path, row: int = 2 * ROWS_PER_PART + 10) -> None:
+    with pytest.raises(UnpluggedError):
+        run(encoder, Watched(open_images(pile), row, unplug), folder)
+
+
+def test_rows_stand_in_the_order_of_the_source(whole: dict[str, bytes], pile: Path, encoder: Encoder) -> None:
+    images = np.load(pile, mmap_mode="r")
+    start = 0
+    assert sorted(whole) == ["_manifest.json", *(f"part-{number:05d}.parquet" for number in range(3))]
+    for number, rows in enumerate((ROWS_PER_PART, ROWS_PER_PART, 5000)):
+        table = pq.read_table(pa.BufferReader(whole[f"part-{number:05d}.parquet"]))
+        assert table["index"].to_pylist() == list(range(start, start + rows))
+        z_mean = table["z_mean"].combine_chunks().flatten().to_numpy().reshape(rows, 2)
+        np.testing.assert_array_equal(z_mean[::64], encoder(images[start : start + rows : 64])[0])
+        start += rows
+    assert start == ROWS
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_bytes_do_not_depend_on_cores_or_batch(
+    workers: int, whole: dict[str, bytes], pile: Path, encoder: Encoder, folder: Path
+) -> None:
+    run(Encoder(encoder.path, workers=workers, batch_size=77), open_images(pile), folder)
+    assert content(folder) == whole
+
+
+def test_finished_parts_do_not_fill_the_memory(pile: Path, encoder: Encoder, folder: Path) -> None:
+    run(encoder, open_images(pile), folder)
+    assert [is_cached(part) for part in folder.glob("part-*")] == [False] * 3
+
+
+def test_few_stretches_are_under_way_whatever_the_size_of_the_pile(pile: Path, encoder: Encoder, folder: Path) -> None:
+    watched = Watched(open_images(pile))
+    run(Encoder(encoder.path, workers=2), watched, folder)
+    assert watched.starts == list(range(0, ROWS, 4096))
+    assert 1 <= watched.most <= 2 * 2 + 2
+
+
+def test_a_second_run_reads_only_what_is_not_finished(
+    whole: dict[str, bytes], pile: Path, encoder: Encoder, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    interrupted(encoder, pile, folder)
+    assert not folder.exists()
+    assert caplog.messages == [
+        f"{folder.parent}/.out.partial holds 2 finished part(s); the same command goes on from there"
+    ]
+    caplog.clear()
+    caplog.set_level(logging.INFO)
+    watched = Watched(open_images(pile))
+    summary = run(encoder, watched, folder)
+    assert caplog.messages == ["going on after 2 finished part(s), 131,072 rows"]
+    assert (summary.resumed_parts, summary.parts, summary.rows) == (2, 3, ROWS)
+    assert watched.starts == [2 * ROWS_PER_PART, 2 * ROWS_PER_PART + 4096]
+    assert content(folder) == whole
+    assert os.listdir(folder.parent) == ["out"]  # noqa: PTH208
+
+
+def test_a_failure_in_the_first_part_leaves_nothing(pile: Path, encoder: Encoder, folder: Path) -> None:
+    interrupted(encoder, pile, folder, row=ROWS_PER_PART - 1)
+    assert list(folder.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("end", [None, ROWS, 2 * ROWS_PER_PART, ROWS_PER_PART + 1, 10])
+def test_a_pile_whose_length_only_reading_tells_ends_where_its_rows_end(
+    end: int | None, whole: dict[str, bytes], pile: Path, encoder: Encoder, folder: Path
+) -> None:
+    watched = Watched(open_images(pile))
+    watched.count = None
+    summary = run(encoder, watched, folder, limit=end)
+    assert summary.rows == (end or ROWS)
+    assert summary.parts == -(-(end or ROWS) // ROWS_PER_PART)
+    full = (end or ROWS) // ROWS_PER_PART
+    for number in range(full):
+        name = f"part-{number:05d}.parquet"
+        assert (folder / name).read_bytes() == whole[name]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_all_parts_may_be_finished_already(
+    known: bool, whole: dict[str, bytes], pile: Path, encoder: Encoder, folder: Path
+) -> None:
+    """The job ended after its last part, before anything was published."""
+
+    def watch() -> Watched:
+        watched = Watched(open_images(pile))
+        watched.count = ROWS if known else None
+        return watched
+
+    broken = watch()
+    states = [broken.state()]
+    broken.state = states.pop  # there is one, for the beginning
+    with pytest.raises(IndexError):
+        run(encoder, broken, folder)
+    assert not folder.exists()
+    watched = watch()
+    assert run(encoder, watched, folder).resumed_parts == 3
+    assert all(start >= ROWS for start in watched.starts)
+    assert content(folder) == whole
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"limit": 100}, {"limit": ROWS}, {"on_error": "quarantine"}],
+    ids=["a limit", "a limit that changes nothing", "how errors are met"],
+)
+def test_parts_of_other_options_are_not_taken_over(
+    other: dict[str, object], pile: Path, encoder: Encoder, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    interrupted(encoder, pile, folder)
+    caplog.clear()
+    caplog.set_level(logging.INFO)
+    assert run(encoder, open_images(pile), folder, **other).resumed_parts == 0
+    assert caplog.messages == [f"{folder.parent}/.out.partial was left by another job and is begun anew"]
+
+
+def test_parts_of_another_model_or_another_source_are_not_taken_over(
+    pile: Path, encoder: Encoder, folder: Path, tmp_path: Path
+) -> None:
+    interrupted(encoder, pile, folder)
+    other = Encoder(onnx_models.save(onnx_models.encoder(seed=1), tmp_path / "other"))
+    assert run(other, open_images(pile), folder, limit=10).resumed_parts == 0
+    interrupted(encoder, pile, folder)
+    os.utime(pile)
+    assert run(encoder, open_images(pile), folder).resumed_parts == 0
+
+
+def stop_latents(source: LatentSource, row: int) -> LatentSource:
+    """Latents that can't be read from a row on."""
+
+    def load(start: int, stop: int) -> Callable[[], np.ndarray]:
+        if stop > row:
+            raise UnpluggedError
+        return source.load(start, stop)
+
+    return dataclasses.replace(source, load=load)
+
+
+@pytest.mark.parametrize("count", [100_000, 150_000])
+def test_parts_of_another_count_are_not_taken_over(count: int, decoder: Decoder, folder: Path) -> None:
+    source = choose_latents(2, count=140_000)
+    options = Options(quiet=True)
+    with pytest.raises(UnpluggedError):
+        generate(decoder, stop_latents(source, 2 * ROWS_PER_PART + 1), open_target(folder), options)
+    summary = generate(decoder, choose_latents(2, count=count), open_target(folder), options)
+    assert isinstance(summary, Summary)
+    assert summary.rows == count
+    assert pq.read_table(folder, columns=["index"])["index"].to_pylist() == list(range(count))
+
+
+def test_the_picture_shows_the_originals_of_this_run(decoder: Decoder, folder: Path, pile: Path) -> None:
+    source = choose_latents(2, count=70_000)
+    options = Options(quiet=True)
+    generate(decoder, source, open_target(folder.parent / "expected"), options)
+    with pytest.raises(UnpluggedError), open_images(pile) as originals:
+        generate(decoder, stop_latents(source, ROWS_PER_PART + 1), open_target(folder), options, originals=originals)
+    generate(decoder, source, open_target(folder), options)  # without originals this time
+    assert (folder.parent / "out.png").read_bytes() == (folder.parent / "expected.png").read_bytes()
+
+
+def test_what_was_written_of_a_part_when_the_process_ended_is_no_hindrance(
+    decoder: Decoder, folder: Path, tmp_path: Path
+) -> None:
+    """A part of PNG files is a folder, which a kill leaves with some of them, under the one name or the other."""
+    z = np.full((ROWS_PER_PART + 10, 2), np.nan, np.float32)
+    z[::8192] = 1
+    z[-10:] = 1
+    np.save(tmp_path / "z.npy", z)
+    source = choose_latents(2, path=tmp_path / "z.npy")
+    options = Options(quiet=True, on_error="quarantine")
+    with pytest.raises(UnpluggedError):
+        generate(decoder, stop_latents(source, ROWS_PER_PART + 1), open_target(folder, "png"), options)
+    space = folder.parent / ".out.partial"
+    for place in (space / "part-00001", space / "parts/part-00001"):
+        place.mkdir()
+        (place / "000065536.png").write_bytes(b"half")
+    (space / "parts/._manifest.json.x1y2z3").touch()  # of a kill while the result was published
+    generate(decoder, source, open_target(folder, "png"), options)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "_manifest.json", "_quarantine.jsonl", "part-00000", "part-00001"
+    ]  # fmt: skip
+    assert len(list(folder.glob("part-00000/*.png"))) == 8
+    assert len(list(folder.glob("part-00001/*.png"))) == 10
+    assert b"half" not in content(folder).values()
+
+
+def test_a_source_that_changes_while_it_is_read_is_refused_and_nothing_stays(
+    pile: Path, encoder: Encoder, folder: Path
+) -> None:
+    watched = Watched(open_images(pile), ROWS - 1, lambda: os.utime(pile))
+    with pytest.raises(DataError, match=r"images\.npy changed while it was read; run the command again when"):
+        run(encoder, watched, folder)
+    assert list(folder.parent.iterdir()) == []
+
+
+def test_an_earlier_result_stays_until_the_new_one_is_whole(pile: Path, encoder: Encoder, folder: Path) -> None:
+    run(encoder, open_images(pile), folder, limit=10)
+    earlier = content(folder)
+    interrupted(encoder, pile, folder)
+    assert content(folder) == earlier
+    run(encoder, open_images(pile), folder)
+    assert pq.read_table(folder).num_rows == ROWS
+
+
+def test_a_plan_writes_nothing_and_knows_what_is_finished(pile: Path, encoder: Encoder, folder: Path) -> None:
+    def plan() -> Plan:
+        with open_images(pile) as source:
+            plan = encode(encoder, source, open_target(folder), Options(), dry_run=True)
+        assert isinstance(plan, Plan)
+        return plan
+
+    assert (plan().rows, plan().parts, plan().finished_parts) == (ROWS, 3, 0)
+    assert list(folder.parent.iterdir()) == []
+    interrupted(encoder, pile, folder)
+    before = content(folder.parent)
+    assert plan().finished_parts == 2
+    assert "2 part(s) are finished already; nothing was written" in str(plan())
+    assert content(folder.parent) == before
+
+
+def test_a_bad_row_ends_the_job_unless_it_is_to_be_set_aside(decoder: Decoder, folder: Path, tmp_path: Path) -> None:
+    z = np.zeros((10_000, 2), np.float32)
+    z[[3, 4096, 9999]] = np.inf
+    np.save(tmp_path / "z.npy", z)
+    source = choose_latents(2, path=tmp_path / "z.npy")
+    with pytest.raises(FormatError, match=r"z\.npy row 3: a latent is not finite, .*; --on-error quarantine"):
+        generate(decoder, source, open_target(folder), Options())
+    assert list(folder.parent.iterdir()) == []
+    summary = generate(decoder, source, open_target(folder), Options(on_error="quarantine"))
+    assert isinstance(summary, Summary)
+    assert (summary.rows, summary.quarantined) == (9_997, 3)
+    index = pq.read_table(folder)["index"].to_pylist()
+    assert index == [row for row in range(10_000) if row not in (3, 4096, 9999)]
+    rows = [json.loads(line) for line in (folder / "_quarantine.jsonl").read_text().splitlines()]
+    assert [row["index"] for row in rows] == [3, 4096, 9999]
+
+
+def test_an_output_that_holds_something_else_is_refused_before_a_row_is_read(
+    pile: Path, encoder: Encoder, folder: Path
+) -> None:
+    folder.mkdir()
+    (folder / "thesis.tex").touch()
+    watched = Watched(open_images(pile))
+    with pytest.raises(OutputError, match=r"already holds 'thesis\.tex', which this command did not write"):
+        run(encoder, watched, folder)
+    assert watched.starts == []
+    assert [path.name for path in folder.parent.rglob("*")] == ["out", "thesis.tex"]
+
+
+def test_a_job_that_is_started_while_it_runs_is_refused(pile: Path, encoder: Encoder, folder: Path) -> None:
+    complaints = []
+
+    def start_another() -> None:
+        with pytest.raises(OutputError) as refused:
+            run(encoder, open_images(pile), folder)
+        complaints.append(str(refused.value))
+
+    run(encoder, Watched(open_images(pile), ROWS_PER_PART, start_another), folder)
+    assert complaints == [
+        f"another process is writing in {folder.parent}/.out.partial; wait for it, or choose another output"
+    ]
+    assert pq.read_table(folder).num_rows == ROWS

@@ -1,0 +1,355 @@
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from pipeline.errors import DataError, FormatError, ModelError
+from pipeline.inference import Decoder, Encoder
+from pipeline.jobs.encode import encode
+from pipeline.jobs.engine import Options
+from pipeline.jobs.generate import generate
+from pipeline.jobs.latents import LatentSource, choose_latents, manifold, mixture, open_latents, prior
+from pipeline.jobs.target import open_target
+from pipeline.sources.images import open_images
+from pipeline.sources.rows import BadRow
+from tests import mixtures, onnx_models
+
+Z = np.random.default_rng(3).standard_normal((10, 2), np.float32)
+
+
+def read_all(source: LatentSource, step: int = 4096) -> NDArray[np.float32]:
+    """Every row; none is bad."""
+    starts = range(0, source.count, step)
+    stretches = [source.read(start, min(start + step, source.count))() for start in starts]
+    assert not any(stretch.bad for stretch in stretches)
+    return np.concatenate([stretch.z for stretch in stretches])
+
+
+def write(path: Path, latents: pa.Array, column: str = "z", **options: int) -> Path:
+    pq.write_table(pa.table({column: latents}), path, **options)
+    return path
+
+
+def lists(rows: list[list[float | None] | None], size: int = -1) -> pa.Array:
+    return pa.array(rows, pa.list_(pa.float32(), size))
+
+
+def test_prior_is_the_standard_normal_distribution() -> None:
+    """Standard errors over n draws: 1/sqrt(n) of a mean and of a correlation, sqrt(2/n) of a variance."""
+    n = 200_000
+    z = read_all(prior(n, seed=0, latent_dim=3))
+    assert z.dtype == np.float32
+    assert z.shape == (n, 3)
+    assert np.abs(z.mean(axis=0)).max() < 4 / np.sqrt(n)
+    assert np.abs(np.cov(z.T) - np.eye(3)).max() < 4 * np.sqrt(2 / n)
+    assert np.abs(np.corrcoef(z[:-1].T, z[1:].T)[:3, 3:]).max() < 4 / np.sqrt(n)  # nor does a row know the next
+    for latent in z.T:
+        assert np.abs((latent < 1).mean() - norm.cdf(1)) < 4 * 0.5 / np.sqrt(n)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    counts=st.tuples(st.integers(1, 20_000), st.integers(1, 20_000)),
+    steps=st.tuples(st.sampled_from([64, 1024, 4096]), st.sampled_from([64, 1024, 4096])),
+    seed=st.integers(0, 2**64),
+)
+def test_a_prefix_of_a_longer_draw_is_the_shorter_draw(
+    counts: tuple[int, int], steps: tuple[int, int], seed: int
+) -> None:
+    short, long = (prior(count, seed, latent_dim=2) for count in sorted(counts))
+    assert read_all(short, steps[0]).tobytes() == read_all(long, steps[1])[: short.count].tobytes()
+
+
+def test_each_4096_draws_come_from_a_generator_of_their_own() -> None:
+    block = np.random.default_rng([7, 2]).standard_normal((4096, 3), np.float32)
+    assert prior(99_999, 7, 3).read(8192, 12_288)().z.tobytes() == block.tobytes()
+
+
+def test_seeds_and_blocks_differ() -> None:
+    first, second = (prior(5000, seed, latent_dim=2) for seed in (0, 1))
+    starts = [source.read(row, row + 1)().z.tobytes() for source in (first, second) for row in (0, 4096)]
+    assert len(set(starts)) == 4
+    assert first.state() != second.state()
+
+
+def test_prior_gives_the_same_rows_in_whatever_stretches_they_are_drawn() -> None:
+    source = prior(10_000, 3, latent_dim=2)
+    whole = read_all(source)
+    assert np.array_equal(source.read(4000, 9000)().z, whole[4000:9000])
+
+
+def test_a_mixture_takes_the_noise_of_the_prior_and_generators_of_its_own(tmp_path: Path) -> None:
+    source = mixture(mixtures.save(tmp_path, 3), 9000, seed=7, latent_dim=3)
+    noise = read_all(prior(9000, 7, 3))
+    uniform = [np.random.default_rng([7, k, 1]).random(4096, np.float32) for k in range(3)]
+    expected = mixtures.draw_in_numpy(np.concatenate(uniform)[:9000], noise)
+    np.testing.assert_allclose(read_all(source), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_mixture_is_distributed_as_its_numbers_say(tmp_path: Path) -> None:
+    """Mean and covariance of a mixture; standard errors over n draws as for the prior, times the spread."""
+    n = 100_000
+    z = read_all(mixture(mixtures.save(tmp_path), n, seed=0, latent_dim=2))
+    means, factors = mixtures.numbers(2)
+    weights = np.array([0.25, 0.75])
+    mean = weights @ means
+    within = np.einsum("k,kij,klj->il", weights, factors, factors)
+    covariance = within + np.einsum("k,ki,kj->ij", weights, means - mean, means - mean)
+    spread = covariance.max()
+    assert np.abs(z.mean(axis=0) - mean).max() < 4 * np.sqrt(spread / n)
+    assert np.abs(np.cov(z.T) - covariance).max() < 4 * spread * np.sqrt(2 / n)
+
+
+def test_a_mixture_gives_the_same_bytes_in_whatever_stretches_and_begins_alike(tmp_path: Path) -> None:
+    path = mixtures.save(tmp_path)
+    long, short = (mixture(path, count, seed=1, latent_dim=2) for count in (10_000, 5000))
+    whole = read_all(long)
+    assert read_all(long, step=700).tobytes() == whole.tobytes()
+    assert long.read(4000, 9000)().z.tobytes() == whole[4000:9000].tobytes()
+    assert read_all(short).tobytes() == whole[:5000].tobytes()
+
+
+def test_the_state_of_a_mixture_knows_file_and_seed(tmp_path: Path) -> None:
+    first = mixture(mixtures.save(tmp_path / "a"), 5, seed=0, latent_dim=2)
+    assert first.state() == mixture(tmp_path / "a" / "model.onnx", 5, seed=0, latent_dim=2).state()
+    assert first.state() != mixture(tmp_path / "a", 5, seed=1, latent_dim=2).state()
+    model = mixtures.save(tmp_path / "b") / "model.onnx"
+    model.write_bytes(model.read_bytes().replace(b"mixture", b"mixtura"))
+    assert first.state() != mixture(model, 5, seed=0, latent_dim=2).state()
+
+
+def test_a_mixture_of_many_latents_takes_a_matrix_for_each_row(tmp_path: Path) -> None:
+    source = mixture(mixtures.save(tmp_path, 512), 20, seed=0, latent_dim=512)
+    noise = read_all(prior(20, 0, 512))
+    uniform = np.random.default_rng([0, 0, 1]).random(20, np.float32)
+    np.testing.assert_allclose(read_all(source), mixtures.draw_in_numpy(uniform, noise), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: path, "was not found; draw from the prior, or run `vae export` to fit a mixture"),
+        (lambda path: mixtures.save(path, 3), "gives 3 latent(s), the decoder takes 2"),
+        (
+            lambda path: onnx_models.save(onnx_models.decoder(), path),
+            "is no mixture: input is z float32[batch, 2], exp",
+        ),
+        (lambda path: path.mkdir() or (path / "model.onnx").write_text("x"), "is not a usable ONNX file"),
+    ],
+)
+def test_what_is_no_mixture_of_these_latents_is_refused_in_one_line(
+    make: Callable[[Path], object], message: str, tmp_path: Path
+) -> None:
+    make(tmp_path / "mixture")
+    with pytest.raises(ModelError) as refusal:
+        mixture(tmp_path / "mixture", 5, seed=0, latent_dim=2)
+    assert str(refusal.value).startswith(str(tmp_path / "mixture"))
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("latent_dim", [2, 20])
+def test_manifold_spans_the_quantiles_of_the_prior(latent_dim: int) -> None:
+    """Left to right latent 0 grows, top to bottom latent 1 falls, the others rest at 0."""
+    side = 5
+    z = read_all(manifold(side, latent_dim)).reshape(side, side, latent_dim)
+    quantiles = norm.ppf([0.1, 0.3, 0.5, 0.7, 0.9])
+    np.testing.assert_allclose(z[..., 0], np.broadcast_to(quantiles, (side, side)), atol=1e-6)
+    np.testing.assert_allclose(z[..., 1], np.broadcast_to(quantiles[::-1, None], (side, side)), atol=1e-6)
+    assert not z[..., 2:].any()
+
+
+def test_manifold_of_one_latent_is_a_single_row() -> None:
+    np.testing.assert_allclose(read_all(manifold(2, latent_dim=1)), norm.ppf([[0.25], [0.75]]), atol=1e-6)
+
+
+def test_choose_latents_reads_the_first_of_a_file_or_spans_or_draws(tmp_path: Path) -> None:
+    np.save(tmp_path / "z.npy", Z)
+    of_file = [choose_latents(2, path=tmp_path / "z.npy", count=count) for count in (4, 10, None)]
+    assert [source.count for source in of_file] == [4, 10, 10]
+    with pytest.raises(DataError, match="holds 10 latents, --count asks for 11"):
+        choose_latents(2, path=tmp_path / "z.npy", count=11)
+    assert read_all(of_file[0]).tolist() == Z[:4].tolist()
+    assert read_all(choose_latents(2, side=3)).tolist() == read_all(manifold(3, 2)).tolist()
+    assert read_all(choose_latents(2, count=6, seed=8)).tolist() == read_all(prior(6, 8, 2)).tolist()
+    fitted = mixtures.save(tmp_path / "mixture")
+    expected = read_all(mixture(fitted, 6, 8, 2)).tolist()
+    assert read_all(choose_latents(2, count=6, seed=8, fitted=fitted)).tolist() == expected
+
+
+def test_npy(tmp_path: Path) -> None:
+    np.save(tmp_path / "z.npy", Z)
+    source = open_latents(tmp_path / "z.npy", 2)
+    assert source.count == 10
+    assert source.read(3, 7)().z.tobytes() == Z[3:7].tobytes()
+
+
+def test_the_state_of_a_file_changes_with_it_and_not_with_its_place(tmp_path: Path) -> None:
+    np.save(tmp_path / "z.npy", Z)
+    source = open_latents(tmp_path / "z.npy", 2)
+    before = source.state()
+    assert open_latents(tmp_path / "z.npy", 2).state() == before
+    os.utime(tmp_path / "z.npy", ns=(1, 1))
+    assert source.state() != before
+
+
+@pytest.mark.parametrize("column", ["z", "z_mean"])
+@pytest.mark.parametrize("size", [2, -1])
+def test_parquet_with_lists_of_fixed_or_free_size(column: str, size: int, tmp_path: Path) -> None:
+    source = open_latents(write(tmp_path / "z.parquet", lists(Z.tolist(), size), column), 2)
+    assert read_all(source, 4).tobytes() == Z.tobytes()
+
+
+@settings(deadline=None)
+@given(rows=st.tuples(st.integers(0, 9), st.integers(0, 9)), group=st.integers(1, 10))
+def test_any_piece_of_any_parts(rows: tuple[int, int], group: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("parts")
+    write(folder / "part-00000.parquet", lists(Z[:7].tolist()), row_group_size=group)
+    write(folder / "part-00001.parquet", lists(Z[7:].tolist()), row_group_size=group)
+    start, stop = min(rows), max(rows) + 1
+    assert open_latents(folder, 2).read(start, stop)().z.tobytes() == Z[start:stop].tobytes()
+
+
+def test_what_encode_and_generate_wrote(
+    encoder: Encoder, decoder: Decoder, images: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    np.save(tmp_path / "images.npy", images[:600])
+    encode(encoder, open_images(tmp_path / "images.npy"), open_target(tmp_path / "encoded"), Options())
+    encode(encoder, open_images(tmp_path / "images.npy"), open_target(tmp_path / "encoded.npy"), Options())
+    generate(decoder, prior(600, 0, 2), open_target(tmp_path / "generated"), Options())
+    for name, expected in (
+        ("encoded", encoder(images[:600])[0]),
+        ("encoded.npy", encoder(images[:600])[0]),
+        ("generated", read_all(prior(600, 0, 2))),
+    ):
+        assert read_all(open_latents(tmp_path / name, 2)).tobytes() == expected.tobytes()
+
+
+def test_a_part_that_is_missing_is_noticed(decoder: Decoder, tmp_path: Path) -> None:
+    generate(decoder, prior(600, 0, 2), open_target(tmp_path / "out"), Options())
+    write(tmp_path / "out" / "part-00000.parquet", lists(Z.tolist()))
+    with pytest.raises(FormatError, match="out holds 10 rows, its manifest lists 600; run the job that wrote it again"):
+        open_latents(tmp_path / "out", 2)
+    (tmp_path / "out" / "_manifest.json").write_text("{")
+    with pytest.raises(FormatError, match=r"_manifest\.json is damaged; run the job that wrote it again"):
+        open_latents(tmp_path / "out", 2)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["z.npy", "z.parquet"])
+def test_a_row_that_is_not_finite_is_left_out_and_named(bad: float, name: str, tmp_path: Path) -> None:
+    z = Z.copy()
+    z[7, 1] = bad
+    path = tmp_path / name
+    if name == "z.npy":
+        np.save(path, z)
+    else:
+        write(path, lists(z.tolist()), row_group_size=4)
+    rows = open_latents(path, 2).read(5, 10)()
+    assert rows.z.tobytes() == Z[[5, 6, 8, 9]].tobytes()
+    assert rows.bad == (BadRow(7, f"{path} row 7", "a latent is not finite, expected numbers"),)
+
+
+def test_a_number_that_is_null_is_not_finite(tmp_path: Path) -> None:
+    rows = open_latents(write(tmp_path / "z.parquet", lists([[1, 2], [3, None]], 2)), 2).read(0, 2)()
+    assert rows.z.tolist() == [[1, 2]]
+    assert [bad.index for bad in rows.bad] == [1]
+
+
+def test_a_file_that_became_shorter_is_noticed(tmp_path: Path) -> None:
+    np.save(tmp_path / "z.npy", Z)
+    source = open_latents(tmp_path / "z.npy", 2)
+    os.truncate(tmp_path / "z.npy", (tmp_path / "z.npy").stat().st_size - 8)
+    assert source.read(0, 9)().z.tobytes() == Z[:9].tobytes()
+    with pytest.raises(DataError, match=r"z\.npy became shorter while it was read: it ends before row 10"):
+        source.read(5, 10)
+
+
+@pytest.mark.parametrize(
+    ("rows", "size", "message"),
+    [
+        ([[1, 2], None], 2, "does not hold 2 latents in row 1"),
+        ([[1, 2], None], -1, "does not hold 2 latents in row 1"),
+        ([[1, 2], [3], [4, 5, 6]], -1, "does not hold 2 latents in row 1"),  # six numbers, but not two in each row
+    ],
+)
+def test_rows_without_their_latents_are_refused(
+    rows: list[list[float | None] | None], size: int, message: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "z.parquet", lists(rows, size), row_group_size=1)
+    with pytest.raises(FormatError) as refusal:
+        read_all(open_latents(path, 2))
+    assert str(refusal.value) == f"{path} {message}"
+
+
+def leave_out(path: Path) -> None:
+    """No file at all."""
+
+
+def save_npy(values: object) -> Callable[[Path], None]:
+    return lambda path: np.save(path, np.array(values))
+
+
+def save_bytes(content: bytes) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "error", "message"),
+    [
+        ("z.npy", leave_out, DataError, "was not found; expected latents as"),
+        ("z.npy", save_npy(Z.astype(np.float64)), FormatError, r"holds float64\[10, 2\], expected float32\[n, 2\]"),
+        ("z.npy", save_npy(Z[:, :1]), FormatError, r"holds float32\[10, 1\], expected float32\[n, 2\]"),
+        ("z.npy", save_npy(Z[0]), FormatError, r"holds float32\[2\], expected float32\[n, 2\]"),
+        ("z.npy", save_npy(Z[:0]), DataError, "holds no latents"),
+        ("z.npy", save_npy([None]), FormatError, "is not an .npy array of numbers"),
+        ("z.npy", save_bytes(b""), FormatError, "is not an .npy array of numbers"),
+        ("z.npy", save_bytes(b"PK\x03\x04 an .npz file"), FormatError, "is not an .npy array of numbers"),
+        ("z.parquet", save_bytes(b""), FormatError, "is neither .npy nor Parquet, or is damaged"),
+        ("z.parquet", save_bytes(b"1.0,2.0\n" * 9), FormatError, "is neither .npy nor Parquet, or is damaged"),
+        ("z.parquet", lambda path: write(path, lists([], 2)), DataError, "holds no latents"),
+        (
+            "z.parquet",
+            lambda path: write(path, lists([[1]], 1)),
+            FormatError,
+            r"holds z as .*\[1\], expected lists of 2 float32",
+        ),
+        (
+            "z.parquet",
+            lambda path: write(path, pa.array([[1, 2]], pa.list_(pa.float64(), 2))),
+            FormatError,
+            r"holds z as fixed_size_list<.*double>\[2\], expected lists of 2 float32",
+        ),
+        (
+            "z.parquet",
+            lambda path: write(path, lists([[1, 2]]), "mu"),
+            FormatError,
+            "holds the columns mu, expected z_mean or z",
+        ),
+        ("folder", lambda path: path.mkdir(), DataError, r"holds no .parquet file"),
+    ],
+)
+def test_other_files_are_refused_in_one_line(
+    name: str, make: Callable[[Path], object], error: type[DataError], message: str, tmp_path: Path
+) -> None:
+    make(tmp_path / name)
+    with pytest.raises(error, match=f"{name} {message}") as refusal:
+        open_latents(tmp_path / name, 2)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_damaged_page_is_refused_when_it_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "z.parquet", lists(Z.tolist()))
+    content = bytearray(path.read_bytes())
+    content[4:36] = b"x" * 32  # the page's header
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match=r"z\.parquet is damaged"):
+        read_all(open_latents(path, 2))

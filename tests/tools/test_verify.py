@@ -1,0 +1,299 @@
+"""A bundle is verified with NumPy and ONNX Runtime alone, and nothing that is off passes, there or in a batch job."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from pipeline.errors import ModelError
+from pipeline.inference import Decoder, Encoder
+from pipeline.shared.interface import INTERFACES
+from pipeline.tools.verify import info, verify
+from tests import mixtures, onnx_models
+
+MIXTURE_VECTORS = ["input_0", "input_1", "output_0"]
+MODELS = ["model.onnx", "model_quantized.onnx", "model_fp16.onnx"]
+FILES = [
+    *(f"{role}/{name}" for role in INTERFACES for name in ["manifest.json", *MODELS]),
+    *(f"{role}/test_data_set_0/{name}.pb" for role in INTERFACES for name in ["input_0", "output_0"]),
+    "encoder/test_data_set_0/output_1.pb",
+]
+
+
+def sign(bundle: Path) -> None:
+    """Write the manifests that fit the files as they are now."""
+    for role in INTERFACES:
+        onnx_models.write_manifest(bundle / role, [role])
+    onnx_models.write_manifest(bundle, list(INTERFACES))
+
+
+def complaint(function: Callable[[Path], object], path: Path) -> str:
+    with pytest.raises(ModelError) as refusal:
+        function(path)
+    assert "\n" not in str(refusal.value)
+    return str(refusal.value)
+
+
+def test_a_good_bundle_is_verified_as_a_whole_and_by_halves(good: Path) -> None:
+    report = verify(good)
+    assert [(one.model, one.variant) for one in report.checked] == [
+        (role, variant) for role in ("encoder", "decoder") for variant in ("float32", "int8", "fp16")
+    ]
+    assert report.files == len(FILES)
+    for one in report.checked:
+        assert one.bytes == (good / one.file).stat().st_size
+        assert one.mean_difference.keys() == {output.name for output in INTERFACES[one.model].outputs}
+        assert all(one.mean_difference[output] <= most for output, most in one.largest_difference.items())
+        assert 0 <= max(one.mean_difference.values()) <= one.budget
+        assert one.images_per_second > 0
+    half = verify(good / "decoder")
+    assert [one.file for one in half.checked] == MODELS
+    assert [one.mean_difference for one in half.checked] == [one.mean_difference for one in report.checked[3:]]
+
+
+def test_a_mixture_is_verified_with_the_decoder(bundle: Path) -> None:
+    mixtures.add(bundle)
+    for folder, name in ((bundle, "decoder/mixture/model.onnx"), (bundle / "decoder", "mixture/model.onnx")):
+        report = verify(folder)
+        one = report.checked[-1]
+        assert (one.model, one.variant, one.file) == ("mixture", "float32", name)
+        assert 0 <= one.largest_difference["z"] <= 1e-6
+        assert one.speed == 1
+        assert all(len(line) <= 80 for line in str(report).splitlines())
+    assert [one.model for one in verify(bundle / "encoder").checked] == ["encoder"] * 3
+
+
+@pytest.mark.parametrize("file", ["model.onnx", *(f"test_data_set_0/{name}.pb" for name in MIXTURE_VECTORS)])
+def test_a_damaged_mixture_is_refused_also_by_the_decoder(file: str, bundle: Path) -> None:
+    path = mixtures.add(bundle) / "decoder" / "mixture" / file
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    for function, folder in ((verify, bundle), (verify, bundle / "decoder"), (Decoder, bundle / "decoder")):
+        assert complaint(function, folder).startswith(f"{path} has the SHA-256 ")
+
+
+def test_a_mixture_that_does_not_reproduce_its_vectors_is_refused(bundle: Path) -> None:
+    vector = mixtures.add(bundle) / "decoder" / "mixture" / "test_data_set_0" / "output_0.pb"
+    z = onnx.numpy_helper.to_array(onnx.load_tensor(vector)).copy()
+    z[5, 1] += 0.01
+    onnx_models.save_vector(z, "z", vector)
+    mixtures.sign(bundle)
+    message = f"{bundle}/decoder/mixture/model.onnx does not reproduce the test vector of z: off by up to 1.0e-02"
+    assert complaint(verify, bundle).startswith(message)
+    mixtures.save(bundle / "decoder" / "mixture", latent_dim=3)
+    mixtures.sign(bundle)
+    assert complaint(verify, bundle) == f"{bundle}/decoder/mixture/model.onnx has 3 latent(s), the manifest says 2"
+
+
+def test_the_differences_are_those_from_the_test_vectors(good: Path) -> None:
+    of = {tensor.stem: onnx.load_tensor(tensor) for tensor in (good / "decoder" / "test_data_set_0").iterdir()}
+    arrays = {name: onnx.numpy_helper.to_array(tensor) for name, tensor in of.items()}
+    image = onnx_models.decode_in_numpy(onnx.load(good / "decoder" / "model_quantized.onnx"), arrays["input_0"])
+    difference = np.abs(image - arrays["output_0"])
+    int8 = verify(good / "decoder").checked[1]
+    assert int8.largest_difference["image"] == pytest.approx(difference.max(), rel=1e-2)
+    assert int8.mean_difference["image"] == pytest.approx(difference.mean(), rel=1e-2)
+
+
+def test_the_table_fits_a_terminal_and_names_every_file(good: Path) -> None:
+    lines = str(verify(good)).splitlines()
+    assert len(lines) == 7
+    assert all(len(line) <= 80 for line in lines)
+    assert all(line.endswith("ok") for line in lines)
+    assert [line.split()[2] for line in lines[1:]] == MODELS * 2
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_flipped_byte_in_any_file_is_refused(file: str, bundle: Path) -> None:
+    content = bytearray((bundle / file).read_bytes())
+    content[len(content) // 2] ^= 1
+    (bundle / file).write_bytes(content)
+    role = file.partition("/")[0]
+    job = {"encoder": Encoder, "decoder": Decoder}[role]
+    for function, path in ((verify, bundle), (verify, bundle / role), (job, bundle), (job, bundle / role)):
+        assert complaint(function, path).startswith(f"{bundle / file} ")
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_an_empty_or_missing_file_is_refused(file: str, bundle: Path) -> None:
+    role = file.partition("/")[0]
+    job = {"encoder": Encoder, "decoder": Decoder}[role]
+    (bundle / file).write_bytes(b"")
+    for function, path in ((verify, bundle), (verify, bundle / role), (job, bundle / role)):
+        assert complaint(function, path).startswith(f"{bundle / file} ")
+    (bundle / file).unlink()
+    assert complaint(verify, bundle).startswith(f"{bundle / file} is missing")
+    assert complaint(job, bundle).startswith(f"{bundle / file} is missing")
+
+
+@pytest.mark.parametrize("what", ["", "model.onnx", "manifest.json"])
+def test_swapped_encoder_and_decoder_are_refused(what: str, bundle: Path) -> None:
+    (bundle / "encoder" / what).rename(bundle / "other")
+    (bundle / "decoder" / what).rename(bundle / "encoder" / what)
+    (bundle / "other").rename(bundle / "decoder" / what)
+    assert complaint(verify, bundle).startswith(f"{bundle / 'decoder'}")  # is listed first
+    for job, role in ((Encoder, "encoder"), (Decoder, "decoder")):
+        assert complaint(job, bundle / role).startswith(f"{bundle / role}")
+    if not what:
+        assert complaint(Encoder, bundle / "encoder") == f"{bundle}/encoder holds the decoder, expected the encoder"
+
+
+def test_swapped_models_are_refused_even_where_the_manifests_fit_them(bundle: Path) -> None:
+    (bundle / "encoder" / "model.onnx").rename(bundle / "other")
+    (bundle / "decoder" / "model.onnx").rename(bundle / "encoder" / "model.onnx")
+    (bundle / "other").rename(bundle / "decoder" / "model.onnx")
+    sign(bundle)
+    message = f"{bundle}/encoder/model.onnx is no encoder: input is z float32[batch, 2], expected image uint8"
+    assert complaint(verify, bundle).startswith(message)
+    assert complaint(Encoder, bundle / "encoder").startswith(message)
+
+
+def test_a_newer_schema_is_refused(bundle: Path) -> None:
+    onnx_models.write_manifest(bundle / "decoder", ["decoder"], schema_version=2)
+    for function in (verify, Decoder):
+        assert "install a newer release" in complaint(function, bundle / "decoder")
+
+
+def rewrite(file: Path, change: Callable[[onnx.ModelProto], object]) -> None:
+    model = onnx.load(file)
+    change(model)
+    file.write_bytes(model.SerializeToString())
+
+
+def keep_outside(location: str) -> Callable[[onnx.ModelProto], None]:
+    def change(model: onnx.ModelProto) -> None:
+        (tensor,) = (tensor for tensor in model.graph.initializer if tensor.name == "hidden_b")
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value=location)
+
+    return change
+
+
+@pytest.mark.parametrize("location", ["weights.bin", "../weights.bin", "{tmp}/weights.bin"])
+def test_external_data_are_refused_even_where_they_exist(location: str, bundle: Path) -> None:
+    for folder in (bundle, bundle / "decoder", bundle.parent):
+        (folder / "weights.bin").write_bytes(bytes(4 * onnx_models.UNITS))
+    file = bundle / "decoder" / "model.onnx"
+    rewrite(file, keep_outside(location.format(tmp=bundle.parent)))
+    sign(bundle)
+    message = f"{file} keeps the data of its tensor 'hidden_b' in another file; export it with its data inside"
+    for function, path in ((verify, bundle), (Decoder, bundle / "decoder"), (Decoder, file), (info, file)):
+        assert complaint(function, path) == message
+
+
+def test_a_custom_operator_is_refused(bundle: Path) -> None:
+    def change(model: onnx.ModelProto) -> None:
+        model.graph.node[1].op_type, model.graph.node[1].domain = "Foo", "com.example"
+        model.opset_import.append(helper.make_opsetid("com.example", 1))
+
+    file = bundle / "decoder" / "model.onnx"
+    rewrite(file, change)
+    sign(bundle)
+    for function, path in ((verify, bundle), (Decoder, bundle / "decoder"), (info, file)):
+        message = complaint(function, path)
+        assert message.startswith(f"{file} is not a usable ONNX file")
+        assert "com.example:Foo(-1) is not a registered function/op" in message
+
+
+def test_the_role_in_the_metadata_is_the_role(bundle: Path) -> None:
+    file = bundle / "decoder" / "model_fp16.onnx"
+    rewrite(file, lambda model: setattr(model.metadata_props[0], "value", "critic\n"))
+    sign(bundle)
+    message = f"{file} is no decoder: its metadata name the role 'critic\\n'"
+    assert complaint(verify, bundle) == complaint(Decoder, file) == message
+
+
+@pytest.mark.parametrize("value", [0.01, np.nan, np.inf])
+def test_a_variant_over_its_budget_is_refused(bundle: Path, value: float) -> None:
+    file = bundle / "encoder" / "model_fp16.onnx"
+    bias = onnx_models.constants(onnx.load(file))["z_log_var_b"] + np.float32(value)
+    rewrite(file, lambda model: onnx_models.set_constant(model, "z_log_var_b", bias))
+    sign(bundle)
+    assert complaint(verify, bundle).startswith(f"{file} does not reproduce the test vector of z_log_var: off by ")
+    assert complaint(verify, bundle).endswith(" on average, budget 0.001")
+
+
+@pytest.mark.parametrize("off", [0.01, np.nan, np.inf])
+def test_a_model_that_does_not_reproduce_a_single_value_is_refused(bundle: Path, off: float) -> None:
+    vector = bundle / "decoder" / "test_data_set_0" / "output_0.pb"
+    image = onnx.numpy_helper.to_array(onnx.load_tensor(vector)).copy()
+    image[17, 3, 20] += off
+    onnx_models.save_vector(image, "image", vector)
+    sign(bundle)
+    message = complaint(verify, bundle)
+    assert message.startswith(f"{bundle}/decoder/model.onnx does not reproduce the test vector of image: off by up to")
+    assert message.endswith(", tolerance 0.0001 + 0.0001 * |value|")
+
+
+@pytest.mark.parametrize(
+    ("vector", "values", "found"),
+    [
+        ("input_0", np.zeros((32, 2), np.uint8), "z uint8[32, 2], expected z float32[32, 2]"),
+        ("input_0", np.zeros((32, 3), np.float32), "z float32[32, 3], expected z float32[32, 2]"),
+        ("input_0", np.zeros((0, 2), np.float32), "z float32[0, 2], expected z float32[rows, 2]"),
+        ("input_0", np.float32(1), "z float32[], expected z float32[rows, 2]"),
+        ("output_0", np.zeros((31, 28, 28), np.float32), "expected image float32[32, 28, 28]"),
+    ],
+)
+def test_a_vector_of_another_shape_is_refused(vector: str, values: np.ndarray, found: str, bundle: Path) -> None:
+    file = bundle / "decoder" / "test_data_set_0" / f"{vector}.pb"
+    onnx_models.save_vector(np.asarray(values), "z", file)
+    sign(bundle)
+    assert complaint(verify, bundle).startswith(f"{file} holds ")
+    assert found in complaint(verify, bundle)
+
+
+def test_a_vector_that_is_no_tensor_is_refused(bundle: Path) -> None:
+    file = bundle / "decoder" / "test_data_set_0" / "input_0.pb"
+    file.write_text("z = 0\n")
+    sign(bundle)
+    assert complaint(verify, bundle).startswith(f"{file} is not a tensor of float32 or uint8")
+
+
+def test_a_model_of_another_latent_size_is_refused(bundle: Path) -> None:
+    onnx_models.save(onnx_models.decoder(3), bundle / "decoder")
+    sign(bundle)
+    assert complaint(verify, bundle) == f"{bundle}/decoder/model.onnx has 3 latent(s), the manifest says 2"
+
+
+def test_info_is_what_the_file_says(good: Path) -> None:
+    file = good / "encoder" / "model.onnx"
+    about = info(file)
+    assert about == info(good / "encoder")
+    assert about.bytes == file.stat().st_size
+    assert about.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert about.inputs == ("image uint8[batch, 28, 28]",)
+    assert about.outputs == ("z_mean float32[batch, 2]", "z_log_var float32[batch, 2]")
+    assert about.metadata == {"role": "encoder", "operations_per_image": str(2 * (784 + 4) * onnx_models.UNITS)}
+    assert "role                  encoder" in str(about).splitlines()
+
+
+def test_info_prints_no_control_characters(tmp_path: Path) -> None:
+    model = onnx_models.encoder()
+    model.producer_name = "\x1b[31m\nred"
+    assert r"'\x1b[31m\nred'" in str(info(onnx_models.save(model, tmp_path)))
+
+
+def test_the_commands_load_neither_onnx_nor_a_framework_nor_pyarrow(good: Path) -> None:
+    script = (
+        "import sys; from pipeline.cli import app\n"
+        "for command in (['verify', '.', '--json'], ['info', 'decoder/model.onnx', '--json']):\n"
+        "    app(command, standalone_mode=False)\n"
+        "loaded = {'onnx', 'google', 'tensorflow', 'keras', 'pyarrow', 'PIL'} & set(sys.modules)\n"
+        "assert not loaded, loaded"
+    )
+    result = subprocess.run([sys.executable, "-c", script], cwd=good, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    report, about = map(json.loads, result.stdout.splitlines())
+    assert [one["speed"] for one in report["checked"] if one["variant"] == "float32"] == [1, 1]
+    assert about == json.loads(json.dumps(asdict(info(good / "decoder")) | {"file": "decoder/model.onnx"}))
