@@ -1,6 +1,6 @@
 """Run presets from nothing and hold them to what is expected: `make presets`, or `make preset-plane` for one.
 
-Each is one `dvc exp run -S +preset=NAME` in this working tree, so that `dvc exp show` compares them afterwards. The
+Each is one `dvc exp run $(vae preset NAME)` in this working tree, so that `dvc exp show` compares them afterwards. The
 parameters of the last one stay in params.yaml; `git checkout . && dvc checkout` goes back.
 """
 
@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+from pipeline.presets import read_preset
 
 # Figure of reports/metrics.json, and the most that it should be on 60,000 digits of MNIST.
 EXPECTED = {
@@ -26,7 +28,8 @@ def main() -> None:
     lines, missed = [], False
     for name in names:
         start = time.monotonic()
-        if subprocess.run(["dvc", "exp", "run", "-S", f"+preset={name}"], check=False).returncode:
+        overrides = [part for override in read_preset(Path("preset"), name) for part in ("-S", override)]
+        if subprocess.run(["dvc", "exp", "run", *overrides], check=False).returncode:
             sys.exit(f"preset {name} failed")
         minutes = (time.monotonic() - start) / 60
         metrics = json.loads(Path("reports/metrics.json").read_text())

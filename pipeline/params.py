@@ -141,6 +141,8 @@ def read_params(path: Path) -> Params:
 def _problem(error: ErrorDetails) -> str:
     name = ".".join(map(str, error["loc"]))
     match error["type"]:
+        case "extra_forbidden" if name == "preset":
+            return "unknown key preset; remove it, and apply a preset by dvc exp run $(vae preset NAME)"
         case "extra_forbidden" | "invalid_key":
             known = _names_beside(error["loc"])
             nearest = difflib.get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0)

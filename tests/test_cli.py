@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 import time
@@ -12,10 +13,11 @@ from typer.testing import CliRunner
 
 from pipeline import __version__
 from pipeline.cli import app
+from pipeline.commands.app import GROUPS
 from pipeline.errors import PipelineError
 from tests import mixtures, onnx_models
 from tests.sources import piles
-from tests.test_house import ROOT, STAGES
+from tests.test_house import PRESETS, ROOT, STAGES
 
 PARAMS = str(ROOT / "params.yaml")
 
@@ -50,10 +52,35 @@ def call(*arguments: str) -> Result:
     return CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
 
 
-def test_help_names_every_stage() -> None:
-    result = CliRunner().invoke(app, ["--help"])
+COMMANDS = [command.callback.__name__ for command in app.registered_commands if command.callback]
+
+
+def test_help_names_every_stage_once_and_every_command_under_a_heading() -> None:
+    result = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"})
     assert result.exit_code == 0
-    assert all(stage in result.output for stage in STAGES)
+    headings = [line.removesuffix(":") for line in result.output.splitlines() if line.endswith(":") and line[0] != " "]
+    assert headings == ["Options", *GROUPS]
+    listed = re.findall(r"^  (\w+)  ", result.output.partition(f"{GROUPS[0]}:")[2], re.MULTILINE)
+    assert sorted(listed) == sorted(COMMANDS)
+    assert set(STAGES) <= set(listed)
+
+
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_help_is_whole_sentences_and_fits_80_columns(command: str | None) -> None:
+    output = CliRunner().invoke(app, [*([command] if command else []), "--help"], env={"COLUMNS": "80"}).output
+    assert all(len(line) <= 80 for line in output.splitlines())
+    assert not re.search(r"\w\.\.\.", output.replace("[ARGS]...", ""))  # nothing is cut
+    described = output.partition("\n\n")[2].partition("\n\n")[0].strip()
+    assert described[0].isupper()
+    assert described.endswith(".")
+
+
+def test_a_preset_is_printed_for_a_command_of_dvc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    printed = call("preset", "plane").output.split()
+    assert printed[::2] == ["-S"] * (len(printed) // 2)
+    assert "model.encoder_units=[1024,512,256]" in printed
+    assert [line.split()[0] for line in call("preset").output.splitlines()] == sorted(PRESETS)
 
 
 def test_version() -> None:

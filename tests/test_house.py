@@ -22,9 +22,10 @@ GRAPH = grimp.build_graph("pipeline", exclude_type_checking_imports=True, cache_
 
 
 def imports_of_command(name: str) -> set[str]:
-    """The modules that the function `name` of cli.py imports, and all that they import in turn."""
-    tree = ast.parse((ROOT / "pipeline/cli.py").read_text())
-    (function,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
+    """The modules that the command `name` imports in its function, and all that they import in turn."""
+    trees = [ast.parse(file.read_text()) for file in (ROOT / "pipeline/commands").glob("*.py")]
+    bodies = [node for tree in trees for node in tree.body]
+    (function,) = (node for node in bodies if isinstance(node, ast.FunctionDef) and node.name == name)
     direct = {node.module for node in ast.walk(function) if isinstance(node, ast.ImportFrom)}
     return direct | {module for first in direct for module in GRAPH.find_upstream_modules(first)}
 

@@ -43,6 +43,11 @@ def test_numbers_are_read_as_dvc_reads_them(number: str, tmp_path: Path) -> None
     [
         ("  epochs:", "  epoch:", "unknown key train.epoch, did you mean train.epochs?"),
         ("\ntrain:", "\ntrian:", "unknown key trian, did you mean train?"),
+        (
+            "\ntrain:",
+            "\npreset: plane\ntrain:",
+            "unknown key preset; remove it, and apply a preset by dvc exp run $(vae preset NAME)",
+        ),
         ("\ntrain:", "\n5: 6\ntrain:", "unknown key 5, did you mean"),
         ("  latent_dim: 2 ", "  #", "key model.latent_dim is missing"),
         ("latent_dim: 2 ", "latent_dim: 1000 ", "model.latent_dim is 1000, expected less than or equal to 512"),

@@ -166,12 +166,21 @@ def test_an_experiment_with_20_latents_reruns_from_train_on(repository: Reposito
 
 
 def test_a_preset_is_one_experiment(repository: Repository) -> None:
-    """Its values come first, those of the command line after them, and params.yaml keeps the rest."""
-    arguments = ["-S", "+preset=plane", "-S", "train.epochs=1", "-S", "model.encoder_filters=[2]"]
-    repository.dvc("exp", "run", *arguments, "train")
+    """Its values come first, those of the command line after them, and params.yaml keeps the rest, comments too."""
+    before = (repository.folder / "params.yaml").read_text()
+    overrides = repository.vae("preset", "plane").split()
+    repository.dvc("exp", "run", *overrides, "-S", "train.epochs=1", "-S", "model.encoder_filters=[2]", "prepare")
     found = read_params(repository.folder / "params.yaml")
     preset = YAML(typ="safe").load(ROOT / "preset/plane.yaml")
     assert found.train.batch_size == preset["train"]["batch_size"]
     assert list(found.model.decoder_units) == preset["model"]["decoder_units"]
     assert (found.train.epochs, found.model.encoder_filters) == (1, (2,))
     assert found.download.source == "sample"
+    comments = [re.findall("#.*", text) for text in (before, (repository.folder / "params.yaml").read_text())]
+    assert comments[0] == comments[1] != []
+
+
+def test_an_experiment_without_changes_leaves_the_repository_as_it_was(repository: Repository) -> None:
+    repository.git("checkout", ".")
+    repository.dvc("exp", "run", "prepare")
+    assert repository.git("status", "--porcelain") == ""

@@ -1,0 +1,107 @@
+"""The batch jobs on ONNX Runtime."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from pipeline.commands.app import JOBS, app
+from pipeline.commands.options import Decoder, Encoder, Images, Job, Pile, Result, grouped
+
+ENCODER, DECODER = Path("exports/encoder"), Path("exports/decoder")
+
+
+@app.command(rich_help_panel=JOBS)
+@grouped
+def encode(images: Images, output: Result, *, encoder: Encoder = ENCODER, pile: Pile, job: Job) -> None:
+    """Turn images into latents."""
+    from pipeline.inference.session import Encoder
+    from pipeline.jobs.encode import encode
+    from pipeline.jobs.target import open_target
+    from pipeline.sources.images import open_images
+
+    target = open_target(output, job.format)
+    model = Encoder(encoder, **job.model)
+    with open_images(images, pile.labels, resize=pile.resize) as source:
+        job.finish(encode(model, source, target, job.run(pile.limit), dry_run=job.dry_run))
+
+
+@app.command(rich_help_panel=JOBS)
+@grouped
+def reconstruct(
+    images: Images,
+    output: Result,
+    *,
+    encoder: Encoder = ENCODER,
+    decoder: Decoder = DECODER,
+    pile: Pile,
+    job: Job,
+) -> None:
+    """Turn images into latents and back into images, and draw the first pairs side by side in a PNG."""
+    from pipeline.inference.session import Decoder, Encoder
+    from pipeline.jobs.generate import reconstruct
+    from pipeline.jobs.target import open_target
+    from pipeline.sources.images import open_images
+
+    target = open_target(output, job.format)
+    models = Encoder(encoder, **job.model), Decoder(decoder, **job.model)
+    with open_images(images, pile.labels, resize=pile.resize) as source:
+        job.finish(reconstruct(*models, source, target, job.run(pile.limit), dry_run=job.dry_run))
+
+
+@app.command(rich_help_panel=JOBS)
+@grouped
+def generate(
+    output: Result,
+    *,
+    decoder: Decoder = DECODER,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="How many latents to draw, or to take from the start of --latents.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="The seed of the draws.  [default: 0]")] = None,
+    sampler: Annotated[
+        Literal["prior", "mixture"] | None,
+        typer.Option(
+            help="What to draw from: the prior N(0, I), or the mixture that lies beside the decoder.  [default: prior]"
+        ),
+    ] = None,
+    latents: Annotated[
+        Path | None, typer.Option(help="Decode these latents instead: .npy, .parquet, or the output of encode.")
+    ] = None,
+    originals: Annotated[
+        Path | None, typer.Option(help="The images that --latents were encoded from, to be drawn above the decoded.")
+    ] = None,
+    manifold: Annotated[
+        int | None,
+        typer.Option(min=2, max=1000, help="Decode a grid of this side over the quantiles of the prior instead."),
+    ] = None,
+    job: Job,
+) -> None:
+    """Turn latents into images, drawn at random or given, and draw the first of them in a PNG."""
+    if latents is not None and manifold is not None:
+        raise typer.BadParameter("give --latents or --manifold, not both")
+    if originals is not None and latents is None:
+        raise typer.BadParameter("--originals goes with --latents")
+    if count is not None and manifold is not None:
+        raise typer.BadParameter("--manifold sets the count itself")
+    for option, value in (("--seed", seed), ("--sampler", sampler)):
+        if value is not None and (latents is not None or manifold is not None):
+            raise typer.BadParameter(f"{option} goes with --count alone: nothing else is drawn")
+    if count is None and latents is None and manifold is None:
+        raise typer.BadParameter("say what to decode: --count, --latents or --manifold")
+    from pipeline.inference.session import Decoder
+    from pipeline.jobs.generate import generate
+    from pipeline.jobs.latents import choose_latents
+    from pipeline.jobs.target import open_target
+    from pipeline.shared.interface import MIXTURE
+    from pipeline.sources.images import open_images
+
+    target = open_target(output, job.format)
+    model = Decoder(decoder, **job.model)
+    fitted = model.path.parent / MIXTURE.role if sampler == MIXTURE.role else None
+    source = choose_latents(model.latent_dim, count=count, seed=seed or 0, path=latents, side=manifold, fitted=fitted)
+    with open_images(originals) if originals else contextlib.nullcontext() as pile:
+        job.finish(generate(model, source, target, job.run(), originals=pile, dry_run=job.dry_run))

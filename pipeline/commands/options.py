@@ -1,0 +1,164 @@
+"""Every option and argument that more than one command has, each defined once."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import logging
+import sys
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pipeline.jobs.job import Options, Plan, Summary
+    from pipeline.params import Params
+
+Command = TypeVar("Command", bound="Callable[..., None]")
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress and no notes; errors still show.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")]
+Exports = Annotated[Path, typer.Argument(help="The folder of the exported models.")]
+Prepared = Annotated[Path, typer.Option(help="The folder of the prepared arrays.")]
+Encoder = Annotated[Path, typer.Option(help="The encoder: a bundle or an ONNX file.")]
+Decoder = Annotated[Path, typer.Option(help="The decoder: a bundle or an ONNX file.")]
+Images = Annotated[
+    str,
+    typer.Argument(
+        help="The images: IDX(.gz), .npy, .npz, .parquet or .tar, or a folder or glob of PNG or JPEG; or its URL."
+    ),
+]
+Result = Annotated[
+    str, typer.Option("--output", "-o", help="Where the result goes: a folder, x.npy or x.npz; or its URL.")
+]
+
+
+def grouped(command: Command) -> Command:
+    """Let a parameter whose type is a dataclass stand for the fields of that class, each an option of the command.
+
+    The command is called with an instance of the class. In its help, the options of `Common` come last.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    groups = {name: hint for name, hint in hints.items() if isinstance(hint, type) and is_dataclass(hint)}
+    signature = inspect.signature(command)
+    parameters = []
+    for name, parameter in signature.parameters.items():
+        if name not in groups:
+            parameters.append(parameter.replace(annotation=hints[name]))
+            continue
+        types = get_type_hints(groups[name], include_extras=True)
+        own_first = sorted(fields(groups[name]), key=lambda field: field.name in Common.__annotations__)
+        parameters += [
+            inspect.Parameter(
+                field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=types[field.name]
+            )
+            for field in own_first
+        ]
+
+    @functools.wraps(command)
+    def call(**values: Any) -> None:
+        for name, group in groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+        command(**values)
+
+    call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return call  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class Common:
+    """How a command speaks."""
+
+    quiet: Quiet = False
+    as_json: AsJson = False
+
+    def __post_init__(self) -> None:
+        """Notes of the pipeline itself, and warnings of everybody else, go to stderr."""
+        logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+        logging.getLogger("pipeline").setLevel(logging.ERROR if self.quiet else logging.INFO)
+
+    def show(self, result: dict[str, Any], text: str) -> None:
+        """Print what came out: for a script, or else for a person."""
+        typer.echo(json.dumps(result) if self.as_json else text)
+
+
+@dataclass(frozen=True)
+class Stage(Common):
+    """What every stage with parameters takes."""
+
+    file: Annotated[Path, typer.Option("--params", help="The file of parameters.")] = Path("params.yaml")
+
+    @property
+    def params(self) -> Params:
+        """The validated parameters."""
+        from pipeline.params import read_params
+
+        return read_params(self.file)
+
+
+@dataclass(frozen=True)
+class Job(Common):
+    """How a batch job computes and what it writes."""
+
+    format: Annotated[
+        Literal["auto", "parquet", "png", "npy", "npz"],
+        typer.Option(help="The format of the result; auto goes by the name of the output."),
+    ] = "auto"
+    precision: Annotated[
+        Literal["float32", "int8", "fp16"], typer.Option(help="Which variant of the models to run.")
+    ] = "float32"
+    provider: Annotated[
+        str,
+        typer.Option(help="The execution provider of ONNX Runtime: cpu, cuda, ...; auto takes the fastest available."),
+    ] = "auto"
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="The number of threads that compute.  [default: one per core]")
+    ] = None
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Rows per call of ONNX Runtime; changes the speed, not the result.")
+    ] = None
+    on_error: Annotated[
+        Literal["fail", "quarantine"],
+        typer.Option(help="What a bad row does: fail ends the job; quarantine sets it aside and exits with 3."),
+    ] = "fail"
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, say what would be done, and write nothing.")
+    ] = False
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """How a model is opened; what is not given is left to its defaults."""
+        names = ("precision", "provider", "workers", "batch_size")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    def run(self, limit: int | None = None) -> Options:
+        """How the engine runs it."""
+        from pipeline.jobs.job import Options
+
+        return Options(limit, self.on_error, self.quiet)
+
+    def finish(self, result: Summary | Plan) -> None:
+        """Print what a job did, and exit with status 3 if it set rows aside."""
+        from dataclasses import asdict
+
+        self.show(asdict(result), str(result))
+        if getattr(result, "quarantined", 0):
+            raise typer.Exit(3)
+
+
+@dataclass(frozen=True)
+class Pile:
+    """How images are read."""
+
+    labels: Annotated[
+        str | None, typer.Option(help="Labels to carry along, IDX or .npy, in place of those of the images.")
+    ] = None
+    resize: Annotated[bool, typer.Option("--resize", help="Scale images of other sizes to 28 x 28.")] = False
+    limit: Annotated[int | None, typer.Option(min=1, help="Take only so many rows from the start.")] = None

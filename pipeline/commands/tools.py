@@ -1,0 +1,48 @@
+"""Commands that help to run the others."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.commands.app import TOOLS, app
+from pipeline.commands.options import Common, Exports, grouped
+
+
+@app.command(rich_help_panel=TOOLS)
+@grouped
+def bench(
+    exports: Exports = Path("exports"),
+    *,
+    images: Annotated[
+        int, typer.Option(min=1000, help="How many images; a temporary file of 784 bytes for each is written.")
+    ] = 1_000_000,
+    rounds: Annotated[
+        int, typer.Option(min=2, help="How many rounds at least; there are more where their figures disagree.")
+    ] = 5,
+    common: Common,
+) -> None:
+    """Measure how fast this machine encodes and decodes, as shares of the rate of its matrix products."""
+    from pipeline.tools.bench import bench as measure
+
+    report = measure(exports, images, rounds, logging.getLogger("pipeline").info)
+    common.show(asdict(report), str(report))
+
+
+@app.command(rich_help_panel=TOOLS)
+def preset(
+    name: Annotated[str | None, typer.Argument(help="The preset; without one, all are listed.")] = None,
+    folder: Annotated[Path, typer.Option(help="The folder of the presets.")] = Path("preset"),
+) -> None:
+    """Print a preset as options of DVC: dvc exp run $(vae preset compact)."""
+    from pipeline.presets import list_presets, read_preset
+
+    if name is None:
+        for found, about in list_presets(folder):
+            typer.echo(f"{found:<12}{about}")
+    else:
+        typer.echo(" ".join(f"-S {override}" for override in read_preset(folder, name)))
