@@ -365,7 +365,7 @@ def test_a_job_that_is_terminated_keeps_what_is_finished_beside_the_output(here:
     job.terminate()
     _, notes = job.communicate()
     assert job.returncode == 143
-    assert "finished part(s); the same command goes on from there" in notes
+    assert "finished part(s); run the same command again to resume" in notes
     assert not (here / "out").exists()
     plan = json.loads(vae("encode", "images.npy", "-o", "out", "--dry-run", "--json", cwd=here).stdout)
     assert plan["finished_parts"] >= 1

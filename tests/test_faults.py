@@ -198,7 +198,7 @@ def test_a_job_that_is_killed_at_random_moments_goes_on_and_leaves_the_same_byte
             stdout, stderr = job.communicate()
             assert job.returncode in (-signal.SIGKILL, 0), stderr
             kills -= job.returncode != 0
-            found += [int(parts) for parts in re.findall(r"^going on after (\d+) finished", stderr)]
+            found += [int(parts) for parts in re.findall(r"^resuming after (\d+) finished", stderr)]
             if kills == 0 and job.returncode:
                 done = vae(*command, cwd=place)
                 assert done.returncode == 0, done.stderr
@@ -291,7 +291,7 @@ def test_a_job_that_is_stopped_says_so_and_keeps_what_is_finished(
     code, said = interrupt(place, *ENCODE, by=by)
     kept = finished(place)
     assert (code, len(kept) >= 2) == (status, True)
-    note = f".out.partial holds {len(kept)} finished part(s); the same command goes on from there\n"
+    note = f".out.partial holds {len(kept)} finished part(s); run the same command again to resume\n"
     note += f"stopped by {signal.Signals(by).name}\n"
     assert said.endswith(note)
     assert said.count("\n") == 2
@@ -426,7 +426,7 @@ def test_a_job_with_another_limit_begins_anew_and_says_so(
 ) -> None:
     shutil.copytree(killed, place / "job")
     assert resumed(place, *ENCODE, "--limit", "100") == 0
-    assert f"{place}/job/.out.partial was left by another job and is begun anew" in caplog.messages
+    assert f"{place}/job/.out.partial was left by another job; starting over" in caplog.messages
     assert [path.name for path in (place / "job").iterdir()] == ["out"]
     assert pq.read_table(place / "job/out").num_rows == 100
 
@@ -600,7 +600,7 @@ def test_a_stage_of_dvc_that_is_killed_goes_on_where_it_was(bench: Bench, place:
     kept = finished(place)
     assert kept
     said = run("dvc", "repro")
-    assert f"going on after {len(kept)} finished part(s), {len(kept) * ROWS_PER_PART:,} rows" in said
+    assert f"resuming after {len(kept)} finished part(s), {len(kept) * ROWS_PER_PART:,} rows" in said
     assert content(place / "job/out") == {
         name.removeprefix("out/"): digest for name, digest in bench.whole["encode"].items() if name.startswith("out/")
     }

@@ -42,7 +42,7 @@ def reconstruct(
 ) -> None:
     """Turn images into latents and back into images, and draw the first pairs side by side in a PNG."""
     from pipeline.inference.session import Decoder, Encoder
-    from pipeline.jobs.generate import reconstruct
+    from pipeline.jobs.reconstruct import reconstruct
     from pipeline.jobs.target import open_target
     from pipeline.sources.images import open_images
 

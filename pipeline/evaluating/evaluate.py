@@ -15,7 +15,7 @@ from pipeline.evaluating.latent_figures import latent_figures
 from pipeline.evaluating.probe_figures import Features, knn_accuracy, linear_probe_accuracy
 from pipeline.evaluating.sample_figures import NEIGHBOURS, Manifold, precision_recall, principal_components
 from pipeline.inference.session import Decoder, Encoder
-from pipeline.jobs.latents import mixture, prior
+from pipeline.jobs.draws import mixture, prior
 from pipeline.measures.elbo import estimate
 from pipeline.measures.likelihood import estimate_likelihood
 from pipeline.shared.files import atomic_file, write_json
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipeline.data.prepared import Digits
-    from pipeline.jobs.latents import LatentSource
+    from pipeline.jobs.latent_rows import LatentSource
     from pipeline.params import Evaluate
 
 
@@ -88,7 +88,7 @@ def _read(prepared: Path, split: str) -> Digits:
 
 def _sources(exports: Path, count: int, seed: int, latent_dim: int) -> dict[str, LatentSource]:
     """Where the latents of generated digits come from, by name; the mixture where one was exported."""
-    sources = {"prior": prior(count, seed, latent_dim)}
+    sources: dict[str, LatentSource] = {"prior": prior(count, seed, latent_dim)}
     path = exports / "decoder" / MIXTURE.role
     if path.is_dir():
         sources[MIXTURE.role] = mixture(path, count, seed, latent_dim)

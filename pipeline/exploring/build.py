@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.prepared import read_split
-from pipeline.errors import BundleError, DataError, FormatError
+from pipeline.errors import BundleError, DataError
 from pipeline.exploring.node import SITE, bundle, node_modules
 from pipeline.exploring.serve import POLICY
 from pipeline.inference.bundle import FLOAT32, Bundle, check_files, read_bundle
+from pipeline.jobs.grid import tile
+from pipeline.jobs.latent_files import EncodedRows, read_encoded
 from pipeline.measures.elbo import kl_per_latent
 from pipeline.shared.files import atomic_folder, sha256
 
@@ -31,16 +32,6 @@ PACKAGES = (  # whose notices are not in their code already
 )
 
 Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class _Latents:
-    """Rows of test digits: place in the source int64 `[n]`, labels uint8 `[n]`, latents float32 `[n, latent_dim]`."""
-
-    index: NDArray[np.int64]
-    label: NDArray[np.uint8]
-    z_mean: Floats
-    z_log_var: Floats
 
 
 def build(exports: Path, latents: Path, prepared: Path, output: Path) -> dict[str, Any]:
@@ -90,36 +81,12 @@ def build(exports: Path, latents: Path, prepared: Path, output: Path) -> dict[st
     return {"folder": str(output), "files": len(sizes), "bytes": sum(sizes), "digits": len(rows.index)}
 
 
-def _read_latents(path: Path, about: Bundle) -> _Latents:
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.parquet as pq  # noqa: PLC0415
-
-    if not path.exists():
-        raise DataError(f"{path} was not found; expected latents as Parquet: run `vae encode` (or `dvc repro`) first")
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise FormatError(f"{path} is not Parquet, or is damaged: {' '.join(str(error).split())[:200]}") from error
-    wanted = pa.list_(pa.float32(), about.latent_dim)
-    for name in ("z_mean", "z_log_var"):
-        found = table.schema.field(name).type if name in table.schema.names else None
-        if found != wanted:
-            raise FormatError(f"{path} has {name} as {found}, expected {wanted}; run `vae encode` with this bundle")
-    made_by = (table.schema.metadata or {}).get(b"model_sha256", b"").decode()
+def _read_latents(path: Path, about: Bundle) -> EncodedRows:
+    rows = read_encoded(path, about.latent_dim, NO_LABEL)
     encoders = {variant.file for variant in about.models["encoder"].variants.values()}
-    if made_by not in {file.sha256 for file in about.files if file.path in encoders}:
+    if rows.model_sha256 not in {file.sha256 for file in about.files if file.path in encoders}:
         raise DataError(f"{path} was encoded by another model than {about.folder} holds; run `vae encode` again")
-    if table.num_rows == 0:
-        raise DataError(f"{path} holds no latents")
-    flat = {name: table[name].combine_chunks().flatten().to_numpy() for name in ("z_mean", "z_log_var")}
-    if not all(np.isfinite(values).all() for values in flat.values()):
-        raise DataError(f"{path} holds a latent that is not finite; run `vae encode` again")
-    return _Latents(
-        table["index"].to_numpy(),
-        table["label"].fill_null(NO_LABEL).to_numpy(),
-        flat["z_mean"].reshape(-1, about.latent_dim),
-        flat["z_log_var"].reshape(-1, about.latent_dim),
-    )
+    return rows
 
 
 def _write_code(folder: Path) -> None:
@@ -134,7 +101,7 @@ def _write_code(folder: Path) -> None:
     (folder / "licences.txt").write_text("\n\n".join(notices), encoding="utf-8")
 
 
-def _write_latents(path: Path, rows: _Latents) -> list[float]:
+def _write_latents(path: Path, rows: EncodedRows) -> list[float]:
     """z_mean int16 `[n, latent_dim]` in steps of each latent, then labels uint8 `[n]`; returns the steps.
 
     Half a step is about 0.0001: less than a pixel at every zoom, for half the bytes.
@@ -149,12 +116,8 @@ def _write_sheet(path: Path, images: NDArray[np.uint8]) -> None:
     """The digits row by row on one sheet: a small file and one request, where 10,000 pictures were needed."""
     from PIL import Image  # noqa: PLC0415
 
-    height = -(-len(images) // COLUMNS)
-    tiles = np.zeros((height * COLUMNS, *images.shape[1:]), np.uint8)
-    grey = np.rint(images / 255 * (LEVELS - 1)) * (255 / (LEVELS - 1))
-    tiles[: len(images)] = np.rint(grey)
-    sheet = tiles.reshape(height, COLUMNS, 28, 28).swapaxes(1, 2).reshape(height * 28, COLUMNS * 28)
-    Image.fromarray(sheet).save(path, "WEBP", lossless=True, quality=100, method=4)
+    grey = np.rint(np.rint(images / 255 * (LEVELS - 1)) * (255 / (LEVELS - 1))).astype(np.uint8)
+    Image.fromarray(tile(grey, COLUMNS)).save(path, "WEBP", lossless=True, quality=100, method=4)
 
 
 def _copy_models(about: Bundle, folder: Path) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The mixture of Gaussians that lies beside a decoder, on ONNX Runtime."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,10 @@ class Mixture:
             raise ModelError(f"{self.path} is no mixture: {'; '.join(problems) or 'its latent size is not fixed'}")
         self.latent_dim = latent_dim
         self._rows = max(1, _MATRIX_ELEMENTS // latent_dim**2)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Sent to another process, the model is opened there."""
+        return type(self), (self.path,)
 
     def run(self, uniform: NDArray[np.generic], noise: NDArray[np.generic]) -> list[Floats]:
         """The one output `z`, float32 `[n, latent_dim]`, as it is.

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -97,6 +98,10 @@ class _Half:
         operations = about.get(OPERATIONS, "")
         self.operations = int(operations) if operations.isdecimal() else None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Sent to another process, the model is opened there, if its file is the same."""
+        return _reopen, (type(self), self.path, self.sha256, self.precision, self.provider, self.batch_size)
+
     def about(self) -> dict[str, str | int]:
         """What decides on the results, for manifests."""
         return {
@@ -132,6 +137,14 @@ class _Half:
         else:
             for _ in map_ordered(several, range(0, count, ROWS_PER_CALL), self.workers):
                 pass
+
+
+def _reopen(model: type[_Half], path: Path, sha256: str, precision: str, provider: str, batch_size: int) -> _Half:
+    opened = model(path, provider=provider, batch_size=batch_size)
+    opened.precision = precision
+    if opened.sha256 != sha256:
+        raise ModelError(f"{path} is another file here than where the job was started; copy the model here again")
+    return opened
 
 
 class Encoder(_Half):

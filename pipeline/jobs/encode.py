@@ -1,5 +1,8 @@
 """Stage and batch job `encode`: images to latents."""
 
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -7,9 +10,53 @@ from pipeline.errors import OutputError
 from pipeline.inference.session import Encoder
 from pipeline.jobs.engine import plan, run
 from pipeline.jobs.job import Job, Options, Plan, Summary
-from pipeline.jobs.parts import PNG, Columns
+from pipeline.jobs.parts import PNG, Array, Columns
 from pipeline.jobs.target import Target
 from pipeline.sources.rows import ImageSource, Rows
+
+
+@dataclass(frozen=True)
+class OnImages(Job[Rows]):
+    """A job whose rows are images, the first model of which is an encoder."""
+
+    encoder: Encoder
+
+    @property
+    def workers(self) -> int:
+        """See `Job.workers`."""
+        return self.encoder.workers
+
+    def content(self, rows: Rows) -> Array:
+        """See `Job.content`."""
+        return rows.images
+
+
+@dataclass(frozen=True)
+class Encode(OnImages):
+    """Images to `label`, `z_mean` and `z_log_var`."""
+
+    name: ClassVar[str] = "encode"
+    npy_column: ClassVar[str] = "z_mean"
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """See `Job.about`."""
+        return {"encoder": self.encoder.about()}
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """See `Job.metadata`."""
+        return {"model_sha256": self.encoder.sha256, "latent_dim": str(self.encoder.latent_dim)}
+
+    @property
+    def operations(self) -> int | None:
+        """See `Job.operations`."""
+        return self.encoder.operations
+
+    def work(self, rows: Rows) -> tuple[Columns, Array]:
+        """See `Job.work`."""
+        z_mean, z_log_var = self.encoder(rows.images)
+        return {"label": labels_of(rows), "z_mean": z_mean, "z_log_var": z_log_var}, z_mean
 
 
 def encode(
@@ -28,22 +75,7 @@ def encode(
     target.refuse_source(source.name)
     if target.format == PNG:
         raise OutputError("latents can't be written as png; choose parquet, npy or npz")
-
-    def work(rows: Rows) -> Columns:
-        z_mean, z_log_var = encoder(rows.images)
-        return {"label": labels_of(rows), "z_mean": z_mean, "z_log_var": z_log_var}
-
-    job = Job(
-        name="encode",
-        about={"encoder": encoder.about()},
-        metadata={"model_sha256": encoder.sha256, "latent_dim": str(encoder.latent_dim)},
-        content=lambda rows: rows.images,
-        work=work,
-        npy_column="z_mean",
-        workers=encoder.workers,
-        operations=encoder.operations,
-    )
-    return (plan if dry_run else run)(job, source, target, options)
+    return (plan if dry_run else run)(Encode(target.format, encoder), source, target, options)
 
 
 def labels_of(rows: Rows) -> NDArray[np.int16]:

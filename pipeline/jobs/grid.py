@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from pipeline.shared.interface import IMAGE_SHAPE
 
@@ -32,4 +31,6 @@ def beside_originals(originals: Pixels, images: Pixels, columns: int) -> Pixels:
 
 def save_png(sheet: Pixels, path: Path, scale: int = 2) -> None:
     """Write a sheet, each pixel `scale` times as large."""
+    from PIL import Image  # noqa: PLC0415  (for jobs that draw alone)
+
     Image.fromarray(sheet.repeat(scale, axis=0).repeat(scale, axis=1)).save(path, format="PNG")

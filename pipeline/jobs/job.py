@@ -1,12 +1,12 @@
 """What a batch job is, how it is run and what comes out: the words that the engine and the jobs share."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from pipeline.jobs.parts import Array, Columns
-from pipeline.sources.rows import BadRow
+from pipeline.sources.rows import BadRow, Pixels
 
 FAIL, QUARANTINE = "fail", "quarantine"
 
@@ -26,7 +26,10 @@ class Stretch(Protocol):
 
 
 class Source(Protocol[T_co]):
-    """Rows that are read in order by one thread; what `read` returns is called on another to decode them."""
+    """Rows that are read in order by one thread; what `read` returns is called on another to decode them.
+
+    Pickled, a source is opened again where it arrives, and can be read there from any row on.
+    """
 
     @property
     def name(self) -> str: ...  # noqa: D102
@@ -37,28 +40,57 @@ class Source(Protocol[T_co]):
 
 
 @dataclass(frozen=True)
-class Job(Generic[T]):
-    """What is done with the rows of a source."""
+class Job(ABC, Generic[T]):
+    """What is done with the rows of a source: a specification that can be sent to another process.
 
-    name: str
-    about: Mapping[str, Any]
-    """Of the models, for fingerprint and manifest."""
-    metadata: Mapping[str, str]
-    """For each part."""
-    content: Callable[[T], Array]
-    """The rows as an array, for their digest."""
-    work: Callable[[T], Columns]
-    """The columns of the result, besides `index`."""
-    npy_column: str
+    Pickled, its models are opened again where it arrives, and held to the checksum that they have here.
+    """
+
+    name: ClassVar[str]
+    npy_column: ClassVar[str]
     """What an `.npy` file holds."""
-    workers: int
-    """Threads that compute."""
-    picture: Callable[[Path], None] | None = None
-    """Draws the first rows, once they are done."""
-    inputs: Mapping[str, Any] = field(default_factory=dict)
-    """For the fingerprint: what else decides on a byte of the result, besides the source."""
-    operations: int | None = None
-    """Floating-point operations per row."""
+    draws: ClassVar[bool] = False
+    """Whether it leaves a picture of its first rows."""
+
+    format: str
+    """Of the files of the result."""
+
+    @property
+    @abstractmethod
+    def about(self) -> dict[str, Any]:
+        """What decides on the result, for fingerprint and manifest."""
+
+    @property
+    @abstractmethod
+    def metadata(self) -> dict[str, str]:
+        """What each Parquet file says of itself."""
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What else decides on a byte of the result, besides the source; for the fingerprint."""
+        return {}
+
+    @property
+    @abstractmethod
+    def workers(self) -> int:
+        """Threads that compute."""
+
+    @property
+    @abstractmethod
+    def operations(self) -> int | None:
+        """Floating-point operations per row, if the models say so."""
+
+    @abstractmethod
+    def content(self, rows: T) -> Array:
+        """The rows as an array, for their digest."""
+
+    @abstractmethod
+    def work(self, rows: T) -> tuple[Columns, Array]:
+        """The columns of the result, besides `index`, and the array of it that `sheet` shows."""
+
+    def sheet(self, rows: T, made: Array) -> Pixels | None:  # noqa: ARG002
+        """The picture of the first stretch: `made` is what `work` made of its rows."""
+        return None
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,8 @@ from typing import Any
 
 from pipeline.errors import DataError, OutputError
 from pipeline.jobs import parts as files
-from pipeline.jobs.parts import FORMATS, NPY, PARQUET, PARTS, SINGLE_FILE
-from pipeline.jobs.workspace import PARTS as WORKSPACE_PARTS
-from pipeline.jobs.workspace import Part, Workspace
+from pipeline.jobs.parts import FORMATS, NPY, PARQUET, PART_GLOB, SINGLE_FILE
+from pipeline.jobs.workspace import FINISHED, Part, Workspace
 from pipeline.shared.files import atomic_file, explained, refuse_foreign, release, write_json
 from pipeline.sources.places import one_line, reported
 
@@ -25,6 +24,8 @@ MANIFEST, QUARANTINE = "manifest.json", "quarantine.jsonl"
 AUTO = "auto"
 _LONGEST_NAME = 200  # with what is added to it, below the 255 bytes of most file systems
 _WHOLE, _COPY = "whole", "copy.png"
+_CHECKSUMS = ("ETag", "etag", "e_tag", "md5Hash", "crc32c", "content_md5", "checksum")
+_TIMES = ("mtime", "LastModified", "last_modified", "modified", "updated", "created")
 
 
 def open_target(path: str | Path, format_: str = AUTO) -> "Target":
@@ -72,12 +73,12 @@ class Target(ABC):
         """Raise `OutputError` if what is to be read lies in this target, or the other way round."""
 
     @abstractmethod
-    def keep(self, part: Path) -> None:
-        """Take over a whole part, which lies in the workspace."""
+    def keep(self, part: Path) -> str:
+        """Take over a whole part, which lies in the workspace; returns what `intact` will need to know of it."""
 
     def intact(self, part: Part) -> bool:
         """Whether a part that the journal lists is still what it was."""
-        path = self.workspace / WORKSPACE_PARTS / part.file
+        path = self.workspace / FINISHED / part.file
         try:
             return path.exists() and files.measure_part(path) == (part.bytes, part.xxh3_128)
         except OSError:
@@ -139,7 +140,7 @@ class LocalTarget(Target):
                 raise OutputError(f"{self.path} is a folder, expected a file to write; choose another output")
             there = self._target.exists()
         else:
-            refuse_foreign(Path(self.path), owns=[PARTS, f"_{MANIFEST}", f"_{QUARANTINE}"])
+            refuse_foreign(Path(self.path), owns=[PART_GLOB, f"_{MANIFEST}", f"_{QUARANTINE}"])
             there = self._target.is_dir() and any(self._target.iterdir())
         # A run that was killed while it put its file in place has not said yet what it is.
         if there and not (self.single and resuming) and _job_of(Path(self._about(MANIFEST))) != job:
@@ -155,10 +156,11 @@ class LocalTarget(Target):
             if place in self._target.parents:
                 raise OutputError(f"{self.path} lies in {source}, which is to be read; choose another output")
 
-    def keep(self, part: Path) -> None:
+    def keep(self, part: Path) -> str:
         """Leave it there until the end; the job does not read a Parquet part again."""
         if self.format == PARQUET:
             release(part)
+        return ""
 
     def publish(self, space: Workspace, about: Mapping[str, Any], picture: Path | None, column: str) -> None:  # noqa: D102
         with explained(self._target):
@@ -222,21 +224,27 @@ class RemoteTarget(Target):
         if str(source).rstrip("/") == self.path.rstrip("/"):
             raise OutputError(f"{self.path} holds what is to be read; choose another output")
 
-    def keep(self, part: Path) -> None:  # noqa: D102
+    def keep(self, part: Path) -> str:
+        """Send it; what the store then says of it tells at the next run whether it was replaced since."""
         if self.single:
-            return
+            return ""
         for file in sorted(part.iterdir()) if part.is_dir() else [part]:
             self._send(file, f"{self.path.rstrip('/')}/{file.relative_to(part.parent).as_posix()}")
             file.unlink()
         if part.is_dir():
             part.rmdir()
+        return self._stored(part.name)
 
     def intact(self, part: Part) -> bool:  # noqa: D102
-        if self.single:
-            return super().intact(part)
-        with reported(f"{self.path}/{part.file}"):
-            there = self._store.find(f"{self._root}/{part.file}", detail=True)
-        return bool(sum(about["size"] for about in there.values()) == part.bytes)
+        return super().intact(part) if self.single else self._stored(part.file) == part.stored
+
+    def _stored(self, part: str) -> str:
+        """A digest of what the store says of the files of a part: sizes, and checksums or else times of change."""
+        with reported(f"{self.path}/{part}"):
+            self._store.invalidate_cache()
+            found = self._store.find(f"{self._root}/{part}", detail=True)
+        facts = sorted((name, about["size"], *_identity(about)) for name, about in found.items())
+        return hashlib.sha256(repr(facts).encode()).hexdigest()
 
     def publish(self, space: Workspace, about: Mapping[str, Any], picture: Path | None, column: str) -> None:  # noqa: D102
         manifest = {**about, "files": self._assemble(space, column)}
@@ -256,7 +264,15 @@ class RemoteTarget(Target):
             self._store.put_file(str(file), self._store._strip_protocol(to))
             self.sent = True
         except Exception as error:  # every driver raises its own
-            raise OutputError(f"cannot write {to}: {one_line(error)}; run the same command again to go on") from error
+            raise OutputError(f"cannot write {to}: {one_line(error)}; run the same command again to resume") from error
+
+
+def _identity(about: Mapping[str, Any]) -> list[str]:
+    """What tells an object from another of the same name and size, by the keys of the drivers of fsspec."""
+    for keys in (_CHECKSUMS, _TIMES):
+        if found := [f"{key}={about[key]}" for key in keys if about.get(key)]:
+            return found
+    return []
 
 
 def _job_of(manifest: Path) -> str | None:

@@ -15,7 +15,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from pipeline.shared.files import atomic_file, explained
 log = logging.getLogger(__name__)
 
 _JOURNAL, _LOCK = "journal.jsonl", "lock"
-PARTS, PICTURE = "parts", "picture.png"
+FINISHED, PICTURE = "parts", "picture.png"
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,12 @@ class Part:
     source_rows: int
     bad: tuple[tuple[int, str, str], ...] = ()
     """Rows that were set aside: index, name, reason."""
+    stored: str = ""
+    """What a store says of it, as `Target.keep` returns it; empty where it lies in the workspace."""
 
     def listed(self) -> dict[str, Any]:
         """As a manifest lists it."""
-        return {name: value for name, value in asdict(self).items() if name != "bad"}
+        return {name: value for name, value in asdict(self).items() if name not in ("bad", "stored")}
 
 
 class Workspace:
@@ -52,12 +54,18 @@ class Workspace:
 
     def __init__(self, folder: Path, finished: list[Part]) -> None:
         self.folder = folder
-        self.parts = folder / PARTS
+        self.parts = folder / FINISHED
         self.picture = folder / PICTURE
         self.finished = finished
 
+    def commit(self, part: Part, keep: Callable[[Path], str]) -> None:
+        """Put a part that was written into the folder in its place, let the target `keep` it, and add it."""
+        place = self.parts / part.file
+        (self.folder / part.file).replace(place)
+        self.add(replace(part, stored=keep(place)))
+
     def add(self, part: Part) -> None:
-        """Enter a part that lies, whole, where it belongs."""
+        """Enter a part in the journal that lies, whole, where it belongs."""
         with (self.folder / _JOURNAL).open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(part)) + "\n")
             file.flush()
@@ -101,8 +109,8 @@ def open_workspace(
 ) -> Iterator[Workspace]:
     """The workspace in `folder`, with the parts that an earlier run of the same `job` finished, as far as `intact`.
 
-    All else that is found there is deleted. When the block fails, finished parts stay; without any, nothing does,
-    unless the journal is to be kept.
+    All else that is found there is deleted. When the block fails, finished parts stay; if there are none, the folder
+    is removed, unless the journal is to be kept.
 
     Raises:
         OutputError: another process works there, or the folder cannot be written.
@@ -114,10 +122,10 @@ def open_workspace(
             try:
                 found = read_journal(folder, job)
                 if found is None and (folder / _JOURNAL).exists():
-                    log.info("%s was left by another job and is begun anew", folder)
+                    log.info("%s was left by another job; starting over", folder)
                 space.finished.extend(itertools.takewhile(intact, found or []))
                 _tidy(space)
-                # Anew, since a torn line may stand at its end.
+                # Written again, since its last line may be torn.
                 with atomic_file(folder / _JOURNAL) as journal:
                     entries = [job, *map(asdict, space.finished)]
                     journal.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
@@ -125,7 +133,9 @@ def open_workspace(
             except BaseException:
                 if folder.exists() and (space.finished or keep()):
                     log.warning(
-                        "%s holds %s finished part(s); the same command goes on from there", folder, len(space.finished)
+                        "%s holds %s finished part(s); run the same command again to resume",
+                        folder,
+                        len(space.finished),
                     )
                 else:
                     space.remove()
@@ -134,7 +144,7 @@ def open_workspace(
 
 def _tidy(space: Workspace) -> None:
     """Delete all that the end of a process may have left besides finished parts and their picture."""
-    known = {_LOCK, *([_JOURNAL, PARTS, PICTURE] if space.finished else [])}
+    known = {_LOCK, *([_JOURNAL, FINISHED, PICTURE] if space.finished else [])}
     _delete(entry for entry in space.folder.iterdir() if entry.name not in known)
     space.parts.mkdir(exist_ok=True)
     listed = {part.file for part in space.finished}

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import NormalDist
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pipeline.inference.session import Decoder
+from pipeline.jobs.draws import quantile_grid
 from pipeline.reporting.plots import DPI, axis_label, most_active, save
 from pipeline.shared.interface import IMAGE_SHAPE
 
@@ -38,15 +38,11 @@ def manifold(decoder: Decoder, kl_per_latent: Sequence[float], source: str, path
     As in Kingma & Welling (2013), figure 4; with one latent, a single row.
     """
     axes = sorted(most_active(kl_per_latent, 2))
-    quantiles = np.array([NormalDist().inv_cdf((i + 0.5) / _SIDE) for i in range(_SIDE)], np.float32)
-    z = np.zeros((_SIDE ** len(axes), decoder.latent_dim), np.float32)
-    z[:, axes[0]] = np.tile(quantiles, len(z) // _SIDE)
-    if len(axes) > 1:
-        z[:, axes[1]] = np.repeat(quantiles[::-1], _SIDE)
+    z = quantile_grid(_SIDE, decoder.latent_dim, axes)
     images = decoder.pixels(z)
     values = [
         _number(value) if min(place, _SIDE - 1 - place) % 2 == 0 else ""  # else they would touch
-        for place, value in enumerate(quantiles)
+        for place, value in enumerate(z[:_SIDE, axes[0]])
     ]
     rows = [
         _Row(_number(z[start, axes[1]]) if len(axes) > 1 else "", images[start : start + _SIDE])

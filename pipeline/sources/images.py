@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,10 @@ def open_images(path: str | Path, labels: str | Path | None = None, *, resize: b
     try:
         if source.count == 0:
             raise DataError(f"{source.name} holds no image")
-        return source if labels is None else _Labelled(source, _find(labels, "labels in an IDX or .npy file"))
+        if labels is not None:
+            source = _Labelled(source, _find(labels, "labels in an IDX or .npy file"))
+        source.reopen = partial(open_images, path, labels, resize=resize)
+        return source
     except BaseException:
         source.close()
         raise

@@ -41,7 +41,11 @@ class Rows:
 
 
 class ImageSource(ABC):
-    """A pile of images, read by one thread from front to back; a context manager that closes its files."""
+    """A pile of images, read by one thread from front to back; a context manager that closes its files.
+
+    Pickled, it is opened again where it arrives, and can be read there from any row on. Where `count` is None, the
+    rows before that one have to be passed over.
+    """
 
     name: str
     """As the user typed it."""
@@ -49,6 +53,11 @@ class ImageSource(ABC):
     """The number of rows; None where only reading to the end tells (tar)."""
     labelled: bool
     """Whether rows can have labels."""
+    reopen: Callable[[], Self]
+    """Opens it once more; set by what opened it, and itself fit to be pickled."""
+
+    def __reduce__(self) -> tuple[Callable[[], Self], tuple[()]]:
+        return self.reopen, ()
 
     @abstractmethod
     def state(self) -> str:

@@ -1,6 +1,5 @@
 """Jobs on real models and real files: the order of rows, the parts, what a second run takes over."""
 
-import dataclasses
 import json
 import logging
 import os
@@ -18,7 +17,8 @@ from pipeline.inference import Decoder, Encoder
 from pipeline.jobs.encode import encode
 from pipeline.jobs.generate import generate
 from pipeline.jobs.job import Options, Plan, Summary
-from pipeline.jobs.latents import LatentSource, choose_latents
+from pipeline.jobs.latent_rows import LatentSource
+from pipeline.jobs.latents import choose_latents
 from pipeline.jobs.parts import ROWS_PER_PART
 from pipeline.jobs.target import open_target
 from pipeline.sources.images import open_images
@@ -142,13 +142,13 @@ def test_a_second_run_reads_only_what_is_not_finished(
     interrupted(encoder, pile, folder)
     assert not folder.exists()
     assert caplog.messages == [
-        f"{folder.parent}/.out.partial holds 2 finished part(s); the same command goes on from there"
+        f"{folder.parent}/.out.partial holds 2 finished part(s); run the same command again to resume"
     ]
     caplog.clear()
     caplog.set_level(logging.INFO)
     watched = Watched(open_images(pile))
     summary = run(encoder, watched, folder)
-    assert caplog.messages == ["going on after 2 finished part(s), 131,072 rows"]
+    assert caplog.messages == ["resuming after 2 finished part(s), 131,072 rows"]
     assert (summary.resumed_parts, summary.parts, summary.rows) == (2, 3, ROWS)
     assert watched.starts == [2 * ROWS_PER_PART, 2 * ROWS_PER_PART + 4096]
     assert content(folder) == whole
@@ -210,7 +210,7 @@ def test_parts_of_other_options_are_not_taken_over(
     caplog.clear()
     caplog.set_level(logging.INFO)
     assert run(encoder, open_images(pile), folder, **other).resumed_parts == 0
-    assert caplog.messages == [f"{folder.parent}/.out.partial was left by another job and is begun anew"]
+    assert caplog.messages == [f"{folder.parent}/.out.partial was left by another job; starting over"]
 
 
 def test_parts_of_another_model_or_another_source_are_not_taken_over(
@@ -224,15 +224,19 @@ def test_parts_of_another_model_or_another_source_are_not_taken_over(
     assert run(encoder, open_images(pile), folder).resumed_parts == 0
 
 
-def stop_latents(source: LatentSource, row: int) -> LatentSource:
+class Stopped(LatentSource):
     """Latents that can't be read from a row on."""
 
-    def load(start: int, stop: int) -> Callable[[], np.ndarray]:
-        if stop > row:
-            raise UnpluggedError
-        return source.load(start, stop)
+    def __init__(self, source: LatentSource, row: int) -> None:
+        self.name, self.count, self._source, self._row = source.name, source.count, source, row
 
-    return dataclasses.replace(source, load=load)
+    def state(self) -> str:
+        return self._source.state()
+
+    def load(self, start: int, stop: int) -> Callable[[], np.ndarray]:
+        if stop > self._row:
+            raise UnpluggedError
+        return self._source.load(start, stop)
 
 
 @pytest.mark.parametrize("count", [100_000, 150_000])
@@ -240,7 +244,7 @@ def test_parts_of_another_count_are_not_taken_over(count: int, decoder: Decoder,
     source = choose_latents(2, count=140_000)
     options = Options(quiet=True)
     with pytest.raises(UnpluggedError):
-        generate(decoder, stop_latents(source, 2 * ROWS_PER_PART + 1), open_target(folder), options)
+        generate(decoder, Stopped(source, 2 * ROWS_PER_PART + 1), open_target(folder), options)
     summary = generate(decoder, choose_latents(2, count=count), open_target(folder), options)
     assert isinstance(summary, Summary)
     assert summary.rows == count
@@ -252,7 +256,7 @@ def test_the_picture_shows_the_originals_of_this_run(decoder: Decoder, folder: P
     options = Options(quiet=True)
     generate(decoder, source, open_target(folder.parent / "expected"), options)
     with pytest.raises(UnpluggedError), open_images(pile) as originals:
-        generate(decoder, stop_latents(source, ROWS_PER_PART + 1), open_target(folder), options, originals=originals)
+        generate(decoder, Stopped(source, ROWS_PER_PART + 1), open_target(folder), options, originals=originals)
     generate(decoder, source, open_target(folder), options)  # without originals this time
     assert (folder.parent / "out.png").read_bytes() == (folder.parent / "expected.png").read_bytes()
 
@@ -268,7 +272,7 @@ def test_what_was_written_of_a_part_when_the_process_ended_is_no_hindrance(
     source = choose_latents(2, path=tmp_path / "z.npy")
     options = Options(quiet=True, on_error="quarantine")
     with pytest.raises(UnpluggedError):
-        generate(decoder, stop_latents(source, ROWS_PER_PART + 1), open_target(folder, "png"), options)
+        generate(decoder, Stopped(source, ROWS_PER_PART + 1), open_target(folder, "png"), options)
     space = folder.parent / ".out.partial"
     for place in (space / "part-00001", space / "parts/part-00001"):
         place.mkdir()

@@ -13,11 +13,15 @@ from PIL import Image
 from pipeline.errors import DataError, FormatError, ModelError, OutputError
 from pipeline.inference import Decoder, Encoder
 from pipeline.inference.session import to_bytes
+from pipeline.jobs.draws import QuantileGrid, mixture, prior
 from pipeline.jobs.encode import encode
 from pipeline.jobs.engine import Options, Plan, Summary
-from pipeline.jobs.generate import generate, reconstruct
+from pipeline.jobs.generate import generate
 from pipeline.jobs.grid import beside_originals, tile
-from pipeline.jobs.latents import LatentSource, choose_latents, manifold, mixture, open_latents, prior
+from pipeline.jobs.latent_files import open_latents
+from pipeline.jobs.latent_rows import LatentSource
+from pipeline.jobs.latents import choose_latents
+from pipeline.jobs.reconstruct import reconstruct
 from pipeline.jobs.target import open_target
 from pipeline.sources.images import open_images
 from tests import mixtures, onnx_models
@@ -153,7 +157,7 @@ def test_the_picture_shows_the_first_400(count: int, columns: int, rows: int, de
 
 
 def test_the_picture_of_a_manifold_has_its_corners_in_place(decoder: Decoder, folder: Path) -> None:
-    make(decoder, manifold(2, 2), folder)
+    make(decoder, QuantileGrid(2, 2), folder)
     q = 0.6744898  # the third quartile of N(0, 1)
     corners = to_bytes(decoder(np.array([[-q, q], [q, q], [-q, -q], [q, -q]], np.float32)))
     expected = np.block([[corners[0], corners[1]], [corners[2], corners[3]]])

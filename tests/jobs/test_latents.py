@@ -13,10 +13,13 @@ from scipy.stats import norm
 
 from pipeline.errors import DataError, FormatError, ModelError
 from pipeline.inference import Decoder, Encoder
+from pipeline.jobs.draws import QuantileGrid, mixture, prior
 from pipeline.jobs.encode import encode
 from pipeline.jobs.engine import Options
 from pipeline.jobs.generate import generate
-from pipeline.jobs.latents import LatentSource, choose_latents, manifold, mixture, open_latents, prior
+from pipeline.jobs.latent_files import open_latents
+from pipeline.jobs.latent_rows import LatentSource
+from pipeline.jobs.latents import choose_latents
 from pipeline.jobs.target import open_target
 from pipeline.sources.images import open_images
 from pipeline.sources.rows import BadRow
@@ -157,18 +160,18 @@ def test_what_is_no_mixture_of_these_latents_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize("latent_dim", [2, 20])
-def test_manifold_spans_the_quantiles_of_the_prior(latent_dim: int) -> None:
+def test_a_quantile_grid_spans_the_quantiles_of_the_prior(latent_dim: int) -> None:
     """Left to right latent 0 grows, top to bottom latent 1 falls, the others rest at 0."""
     side = 5
-    z = read_all(manifold(side, latent_dim)).reshape(side, side, latent_dim)
+    z = read_all(QuantileGrid(side, latent_dim)).reshape(side, side, latent_dim)
     quantiles = norm.ppf([0.1, 0.3, 0.5, 0.7, 0.9])
     np.testing.assert_allclose(z[..., 0], np.broadcast_to(quantiles, (side, side)), atol=1e-6)
     np.testing.assert_allclose(z[..., 1], np.broadcast_to(quantiles[::-1, None], (side, side)), atol=1e-6)
     assert not z[..., 2:].any()
 
 
-def test_manifold_of_one_latent_is_a_single_row() -> None:
-    np.testing.assert_allclose(read_all(manifold(2, latent_dim=1)), norm.ppf([[0.25], [0.75]]), atol=1e-6)
+def test_a_quantile_grid_of_one_latent_is_a_single_row() -> None:
+    np.testing.assert_allclose(read_all(QuantileGrid(2, latent_dim=1)), norm.ppf([[0.25], [0.75]]), atol=1e-6)
 
 
 def test_choose_latents_reads_the_first_of_a_file_or_spans_or_draws(tmp_path: Path) -> None:
@@ -178,7 +181,7 @@ def test_choose_latents_reads_the_first_of_a_file_or_spans_or_draws(tmp_path: Pa
     with pytest.raises(DataError, match="holds 10 latents, --count asks for 11"):
         choose_latents(2, path=tmp_path / "z.npy", count=11)
     assert read_all(of_file[0]).tolist() == Z[:4].tolist()
-    assert read_all(choose_latents(2, side=3)).tolist() == read_all(manifold(3, 2)).tolist()
+    assert read_all(choose_latents(2, side=3)).tolist() == read_all(QuantileGrid(3, 2)).tolist()
     assert read_all(choose_latents(2, count=6, seed=8)).tolist() == read_all(prior(6, 8, 2)).tolist()
     fitted = mixtures.save(tmp_path / "mixture")
     expected = read_all(mixture(fitted, 6, 8, 2)).tolist()

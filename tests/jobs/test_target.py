@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from pipeline.errors import DataError, OutputError
 from pipeline.inference import Decoder
+from pipeline.jobs.draws import prior
 from pipeline.jobs.engine import Options, Summary
 from pipeline.jobs.generate import generate
-from pipeline.jobs.latents import LatentSource, open_latents, prior
+from pipeline.jobs.latent_files import open_latents
+from pipeline.jobs.latent_rows import LatentSource
 from pipeline.jobs.target import LocalTarget, RemoteTarget, open_target
 from tests.conftest import bytes_of, names_in, pixels_of
 
@@ -223,27 +225,34 @@ def test_a_store_that_fails_is_one_line(decoder: Decoder, here: Path, tmp_path: 
     assert names_in(here) == []
 
 
+class Latents(LatentSource):
+    """Latents in memory, which break off at a row."""
+
+    def __init__(self, z: NDArray[np.float32], breaks_at: int | None = None) -> None:
+        self.name, self.count, self._z, self._breaks_at = "z", len(z), z, breaks_at
+
+    def state(self) -> str:
+        return "the same latents"
+
+    def load(self, start: int, stop: int) -> Callable[[], NDArray[np.float32]]:
+        if start == self._breaks_at:
+            raise DataError("the latents broke off")
+        return lambda: self._z[start:stop]
+
+
+LONG = np.resize(np.float32([[0, 1], [2, 3], [-1, 1]]), (65_541, 2))  # two parts
+
+
 @pytest.mark.parametrize("name", ["out", "x.npy"])
-def test_a_job_on_a_store_goes_on_after_the_part_that_was_finished(
+def test_a_job_on_a_store_resumes_after_the_part_that_was_finished(
     name: str, decoder: Decoder, store: str, here: Path
 ) -> None:
-    z = np.resize(np.float32([[0, 1], [2, 3], [-1, 1]]), (65_541, 2))
-
-    def load(start: int, stop: int) -> Callable[[], NDArray[np.float32]]:
-        return lambda: z[start:stop]
-
-    def break_off(start: int, stop: int) -> Callable[[], NDArray[np.float32]]:
-        if start == 65_536:
-            raise DataError("the latents broke off")
-        return load(start, stop)
-
-    broken, whole = (LatentSource("z", len(z), way, lambda: "the same latents") for way in (break_off, load))
     with pytest.raises(DataError, match="broke off"):
-        run(decoder, f"{store}/{name}", broken)
+        run(decoder, f"{store}/{name}", Latents(LONG, breaks_at=65_536))
     assert sorted(stored(store)) == (["out/part-00000.parquet"] if name == "out" else [])
     (left,) = names_in(here)
     assert left.startswith(f".{name}.")
-    summary = run(decoder, f"{store}/{name}", whole)
+    summary = run(decoder, f"{store}/{name}", Latents(LONG))
     assert (summary.resumed_parts, summary.rows) == (1, 65_541)
     assert names_in(here) == []
     if name == "out":
@@ -251,7 +260,18 @@ def test_a_job_on_a_store_goes_on_after_the_part_that_was_finished(
         found = pixels_of(pa.concat_tables(parts)["image"])
     else:
         found = np.load(io.BytesIO(stored(store)["x.npy"]))
-    assert np.array_equal(found, np.resize(decoder.pixels(z[:3]), (65_541, 28, 28)))
+    assert np.array_equal(found, np.resize(decoder.pixels(LONG[:3]), (65_541, 28, 28)))
+
+
+def test_a_part_that_was_replaced_on_the_store_is_made_again(decoder: Decoder, store: str) -> None:
+    """Even by one of the same size."""
+    with pytest.raises(DataError, match="broke off"):
+        run(decoder, f"{store}/out", Latents(LONG, breaks_at=65_536))
+    sent = stored(store)["out/part-00000.parquet"]
+    files, root = fsspec.url_to_fs(store)
+    files.pipe_file(f"{root}/out/part-00000.parquet", bytes(len(sent)))
+    assert run(decoder, f"{store}/out", Latents(LONG)).resumed_parts == 0
+    assert stored(store)["out/part-00000.parquet"] == sent
 
 
 def test_readers_of_whole_folders_take_the_result(decoder: Decoder) -> None:

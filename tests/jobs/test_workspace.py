@@ -143,7 +143,7 @@ def test_what_another_job_left_is_deleted_and_said_so(left: Path, caplog: pytest
     with open_workspace(left, JOB | {"limit": 5}, is_there(left)) as space:
         assert space.finished == []
         assert names(left) == ["journal.jsonl", "lock", "parts"]
-    assert caplog.messages == [f"{left} was left by another job and is begun anew"]
+    assert caplog.messages == [f"{left} was left by another job; starting over"]
 
 
 @pytest.mark.parametrize(("changed", "kept"), [(0, []), (1, [part(0)]), (2, [part(0), part(1, BAD)])])
@@ -170,7 +170,7 @@ def test_a_failure_keeps_finished_parts_and_says_how_to_go_on(
         finish(space, part(0))
         raise kind
     assert names(folder) == ["journal.jsonl", "lock", "parts", "parts/part-00000.parquet"]
-    assert caplog.messages == [f"{folder} holds 1 finished part(s); the same command goes on from there"]
+    assert caplog.messages == [f"{folder} holds 1 finished part(s); run the same command again to resume"]
 
 
 def test_a_workspace_that_has_vanished_is_not_said_to_hold_anything(

@@ -1,0 +1,94 @@
+"""From rows to a part: the same wherever it runs. Nothing here knows of threads, journals or folders of results.
+
+In any process, `run_part(compute(job, source.read(*rows)(), on_error) for rows in stretches(start, stop))` makes a part
+from the rows from `start` up to `stop`; the engine feeds `run_part` from its threads.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import xxhash
+
+from pipeline.errors import FormatError
+from pipeline.jobs.job import FAIL, Job, Stretch
+from pipeline.jobs.parts import ROWS_PER_PART, Array, Columns, measure_part, part_name, write_part
+from pipeline.jobs.workspace import Part
+from pipeline.sources.rows import MAX_ROWS, BadRow, Pixels
+
+T = TypeVar("T", bound=Stretch)
+
+
+@dataclass(frozen=True)
+class Block:
+    """What was made of a stretch."""
+
+    start: int
+    stop: int
+    columns: Columns
+    content: Array
+    """The rows that it was made from."""
+    bad: tuple[BadRow, ...]
+    sheet: Pixels | None
+    """The picture, of the first stretch of a job that draws one."""
+
+
+@dataclass
+class Made:
+    """A part before it is written."""
+
+    columns: list[Columns] = field(default_factory=list)
+    """Of each stretch, in order."""
+    bad: list[BadRow] = field(default_factory=list)
+    digest: Any = field(default_factory=xxhash.xxh3_128)
+    """Of the rows that it was made from."""
+    source_rows: int = 0
+    sheet: Pixels | None = None
+
+
+def stretches(start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Cut the rows from `start` up to `stop` into stretches, each read at once."""
+    for first in range(start, stop, MAX_ROWS):
+        yield first, min(first + MAX_ROWS, stop)
+
+
+def compute(job: Job[T], rows: T, on_error: str) -> Block:
+    """Do the job for the rows of one stretch.
+
+    Raises:
+        FormatError: a row is bad, unless `on_error` sets such rows aside.
+    """
+    if rows.bad and on_error == FAIL:
+        raise FormatError(f"{rows.bad[0].name}: {rows.bad[0].reason}; --on-error quarantine sets such rows aside")
+    index = np.arange(rows.start, rows.stop, dtype=np.int64)
+    index = np.delete(index, [bad.index - rows.start for bad in rows.bad]) if rows.bad else index
+    columns, made = job.work(rows)
+    sheet = job.sheet(rows, made) if rows.start == 0 and job.draws else None
+    return Block(rows.start, rows.stop, {"index": index, **columns}, job.content(rows), rows.bad, sheet)
+
+
+def run_part(blocks: Iterable[Block]) -> Made:
+    """Put blocks together that follow each other, until the part is full or they end."""
+    part = Made()
+    for block in blocks:
+        part.digest.update(block.content.reshape(-1).view(np.uint8))
+        part.columns.append(block.columns)
+        part.bad += block.bad
+        part.source_rows += block.stop - block.start
+        part.sheet = part.sheet if block.sheet is None else block.sheet
+        if part.source_rows == ROWS_PER_PART:
+            break
+    return part
+
+
+def write(job: Job[T], number: int, made: Made, folder: Path) -> Part:
+    """Write a part into `folder` and measure it; to put it into its place is left to who asked for it."""
+    name = part_name(number, job.format)
+    source_digest = made.digest.hexdigest()
+    write_part(folder / name, job.format, made.columns, {**job.metadata, "source_xxh3_128": source_digest})
+    size, digest = measure_part(folder / name)
+    rows = sum(len(columns["index"]) for columns in made.columns)
+    bad = tuple((one.index, one.name, one.reason) for one in made.bad)
+    return Part(name, rows, size, digest, source_digest, made.source_rows, bad)
