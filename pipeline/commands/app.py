@@ -1,7 +1,5 @@
 """The application that every command registers with, and its help, which lists commands by group."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """What can be asked of exported models, wherever they lie."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated

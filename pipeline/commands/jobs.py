@@ -1,7 +1,5 @@
 """The batch jobs on ONNX Runtime."""
 
-from __future__ import annotations
-
 import contextlib
 from pathlib import Path
 from typing import Annotated, Literal

@@ -1,25 +1,22 @@
 """Every option and argument that more than one command has, each defined once."""
 
-from __future__ import annotations
-
 import functools
 import inspect
 import json
 import logging
 import sys
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pipeline.jobs.job import Options, Plan, Summary
     from pipeline.params import Params
 
-Command = TypeVar("Command", bound="Callable[..., None]")
+Command = TypeVar("Command", bound=Callable[..., None])
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress and no notes; errors still show.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
@@ -44,20 +41,18 @@ def grouped(command: Command) -> Command:
 
     The command is called with an instance of the class. In its help, the options of `Common` come last.
     """
-    hints = get_type_hints(command, include_extras=True)
-    groups = {name: hint for name, hint in hints.items() if isinstance(hint, type) and is_dataclass(hint)}
     signature = inspect.signature(command)
+    groups: dict[str, Any] = {
+        name: one.annotation for name, one in signature.parameters.items() if is_dataclass(one.annotation)
+    }
     parameters = []
     for name, parameter in signature.parameters.items():
         if name not in groups:
-            parameters.append(parameter.replace(annotation=hints[name]))
+            parameters.append(parameter)
             continue
-        types = get_type_hints(groups[name], include_extras=True)
         own_first = sorted(fields(groups[name]), key=lambda field: field.name in Common.__annotations__)
         parameters += [
-            inspect.Parameter(
-                field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=types[field.name]
-            )
+            inspect.Parameter(field.name, parameter.kind, default=field.default, annotation=field.type)
             for field in own_first
         ]
 
@@ -96,7 +91,7 @@ class Stage(Common):
     file: Annotated[Path, typer.Option("--params", help="The file of parameters.")] = Path("params.yaml")
 
     @property
-    def params(self) -> Params:
+    def params(self) -> "Params":
         """The validated parameters."""
         from pipeline.params import read_params
 
@@ -138,16 +133,14 @@ class Job(Common):
         names = ("precision", "provider", "workers", "batch_size")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
-    def run(self, limit: int | None = None) -> Options:
+    def run(self, limit: int | None = None) -> "Options":
         """How the engine runs it."""
         from pipeline.jobs.job import Options
 
         return Options(limit, self.on_error, self.quiet)
 
-    def finish(self, result: Summary | Plan) -> None:
+    def finish(self, result: "Summary | Plan") -> None:
         """Print what a job did, and exit with status 3 if it set rows aside."""
-        from dataclasses import asdict
-
         self.show(asdict(result), str(result))
         if getattr(result, "quarantined", 0):
             raise typer.Exit(3)

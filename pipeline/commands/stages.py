@@ -1,7 +1,5 @@
 """The stages of the pipeline, one command each, in the order in which DVC runs them."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """Commands that help to run the others."""
 
-from __future__ import annotations
-
 import logging
 from dataclasses import asdict
 from pathlib import Path

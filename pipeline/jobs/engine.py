@@ -135,6 +135,7 @@ def _write_parts(job: Job[T], source: Source[T], target: Target, options: Option
                 if written is not None:
                     written.result()
                 written = writer.submit(_finish, job, target, space, number, made)
+                del made  # its memory is needed for the next
         if written is not None:
             written.result()
 
