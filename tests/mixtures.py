@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from pipeline.shared.interface import INTERFACES, IR_VERSION, MIXTURE, OPSET, TEST_DATA
+from pipeline.shared.interface import HALVES, IR_VERSION, MIXTURE, OPSET, TEST_DATA
 from tests import onnx_models
 
 Floats = NDArray[np.float32]
@@ -66,7 +66,7 @@ def add(bundle: Path, latent_dim: int = 2) -> Path:
 
 def sign(bundle: Path, latent_dim: int = 2) -> None:
     """Write the manifests that fit the files as they are now."""
-    for folder, roles, place in ((bundle / "decoder", ["decoder"], ""), (bundle, list(INTERFACES), "decoder/")):
+    for folder, roles, place in ((bundle / "decoder", ["decoder"], ""), (bundle, list(HALVES), "decoder/")):
         about = {
             "file": f"{place}mixture/model.onnx",
             "inputs": [str(tensor.resolved(latent_dim)) for tensor in MIXTURE.inputs],

@@ -11,11 +11,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from pipeline.inference.bundle import DIGEST, manifest_digest
+from pipeline.inference.manifest import DIGEST, manifest_digest
 from pipeline.shared.files import sha256
 from pipeline.shared.interface import (
+    HALVES,
     IMAGE_SHAPE,
-    INTERFACES,
     IR_VERSION,
     MANIFEST_FILE,
     MODEL_FILE,
@@ -89,7 +89,7 @@ def save_bundle(folder: Path, latent_dim: int = 2) -> Path:
         save_vectors(model, vectors, latent_dim)
         write_manifest(folder / role, [role], latent_dim)
     (folder / "README.md").write_text("A card, which no manifest lists.\n")
-    return write_manifest(folder, list(INTERFACES), latent_dim)
+    return write_manifest(folder, list(HALVES), latent_dim)
 
 
 def save_vectors(model: onnx.ModelProto, folder: Path, latent_dim: int = 2) -> None:
@@ -114,7 +114,7 @@ def write_manifest(folder: Path, roles: list[str], latent_dim: int = 2, **change
     models = {}
     for role in roles:
         place = "" if (folder / MODEL_FILE).exists() else f"{role}/"
-        interface = INTERFACES[role]
+        interface = HALVES[role]
         budget = {"int8": 0.01, "fp16": 0.001}
         models[role] = {
             "input": str(interface.input.resolved(latent_dim)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.shared.interface import INTERFACES, MIXTURE, VARIANT_FILES
+from pipeline.shared.interface import HALVES, MIXTURE, VARIANT_FILES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,7 +93,7 @@ def _more_figures(figures: Mapping[str, Any]) -> str:
 
 def _interfaces(manifest: Mapping[str, Any]) -> str:
     rows = ["| model | | tensor | meaning |", "|---|---|---|---|"]
-    for interface in [*INTERFACES.values(), *([MIXTURE] if MIXTURE.role in manifest else [])]:
+    for interface in [*HALVES.values(), *([MIXTURE] if MIXTURE.role in manifest else [])]:
         for kind, tensors in (("input", interface.inputs), ("output", interface.outputs)):
             rows += [
                 f"| {interface.role} | {kind} | `{t.resolved(manifest['latent_dim'])}` | {t.meaning} |" for t in tensors

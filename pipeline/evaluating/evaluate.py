@@ -9,12 +9,12 @@ from threadpoolctl import threadpool_limits
 
 from pipeline.data.binarise import binarise
 from pipeline.data.prepared import STATS_FILE, read_json, read_split, read_stats
-from pipeline.errors import DataError, FormatError, ModelError, ParamsError
+from pipeline.errors import DataError, FormatError, ParamsError
 from pipeline.evaluating.card import CARD_FILE, model_card
 from pipeline.evaluating.latent_figures import latent_figures
 from pipeline.evaluating.probe_figures import Features, knn_accuracy, linear_probe_accuracy
 from pipeline.evaluating.sample_figures import NEIGHBOURS, Manifold, precision_recall, principal_components
-from pipeline.inference.session import Decoder, Encoder
+from pipeline.inference.session import Decoder, Encoder, check_pair
 from pipeline.jobs.draws import mixture, prior
 from pipeline.measures.elbo import estimate
 from pipeline.measures.likelihood import estimate_likelihood
@@ -44,10 +44,7 @@ def evaluate(params: Evaluate, exports: Path, prepared: Path, metrics: Path) -> 
         ParamsError: there are more neighbours than training digits.
     """
     encoder, decoder = Encoder(exports / "encoder"), Decoder(exports / "decoder")
-    if encoder.latent_dim != decoder.latent_dim:
-        raise ModelError(
-            f"{encoder.path} has {encoder.latent_dim} latent(s), {decoder.path} {decoder.latent_dim}; export both again"
-        )
+    check_pair(encoder, decoder)
     manifest = read_json(exports / MANIFEST_FILE, "export")
     train, test = (_read(prepared, split) for split in ("train", "test"))
     images = test[0]

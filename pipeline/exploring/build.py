@@ -12,11 +12,13 @@ from pipeline.data.prepared import read_split
 from pipeline.errors import BundleError, DataError
 from pipeline.exploring.node import SITE, bundle, node_modules
 from pipeline.exploring.serve import POLICY
-from pipeline.inference.bundle import FLOAT32, Bundle, check_files, read_bundle
+from pipeline.inference.bundle import open_bundle
+from pipeline.inference.manifest import Manifest
 from pipeline.jobs.grid import tile
 from pipeline.jobs.latent_files import EncodedRows, read_encoded
 from pipeline.measures.elbo import kl_per_latent
 from pipeline.shared.files import atomic_folder, sha256
+from pipeline.shared.interface import FLOAT32
 
 SITE_FILE, SITE_SCHEMA = "site.json", 1
 RUNTIME = "ort-wasm-simd-threaded.wasm"
@@ -48,12 +50,11 @@ def build(exports: Path, latents: Path, prepared: Path, output: Path) -> dict[st
         BundleError: a file of the bundle is missing or damaged.
         DataError: the latents or the digits are missing, or do not belong to these models.
     """
-    about = read_bundle(exports)
-    check_files(about)
+    about = open_bundle(exports)
     missing = {"encoder", "decoder"} - set(about.models)
     if missing:
         raise BundleError(f"{exports} holds no {' and no '.join(sorted(missing))}; expected the output of `vae export`")
-    rows = _read_latents(latents, about)
+    rows = _read_latents(latents, exports, about)
     images, _ = read_split(prepared, "test")
     if rows.index.max() >= len(images):
         raise DataError(
@@ -65,7 +66,7 @@ def build(exports: Path, latents: Path, prepared: Path, output: Path) -> dict[st
         (beside / "data").mkdir()
         step = _write_latents(beside / "data/latents.bin", rows)
         _write_sheet(beside / "data/digits.webp", images[rows.index])
-        files = {"latents": "data/latents.bin", "digits": "data/digits.webp", **_copy_models(about, beside)}
+        files = {"latents": "data/latents.bin", "digits": "data/digits.webp", **_copy_models(exports, about, beside)}
         content = {
             "schema": SITE_SCHEMA,
             "latent_dim": about.latent_dim,
@@ -81,11 +82,11 @@ def build(exports: Path, latents: Path, prepared: Path, output: Path) -> dict[st
     return {"folder": str(output), "files": len(sizes), "bytes": sum(sizes), "digits": len(rows.index)}
 
 
-def _read_latents(path: Path, about: Bundle) -> EncodedRows:
+def _read_latents(path: Path, exports: Path, about: Manifest) -> EncodedRows:
     rows = read_encoded(path, about.latent_dim, NO_LABEL)
     encoders = {variant.file for variant in about.models["encoder"].variants.values()}
     if rows.model_sha256 not in {file.sha256 for file in about.files if file.path in encoders}:
-        raise DataError(f"{path} was encoded by another model than {about.folder} holds; run `vae encode` again")
+        raise DataError(f"{path} was encoded by another model than {exports} holds; run `vae encode` again")
     return rows
 
 
@@ -120,7 +121,7 @@ def _write_sheet(path: Path, images: NDArray[np.uint8]) -> None:
     Image.fromarray(tile(grey, COLUMNS)).save(path, "WEBP", lossless=True, quality=100, method=4)
 
 
-def _copy_models(about: Bundle, folder: Path) -> dict[str, str]:
+def _copy_models(exports: Path, about: Manifest, folder: Path) -> dict[str, str]:
     """Copy the files that the page runs; the encoder as fp16, which is half as large and as good."""
     decoder, encoder = about.models["decoder"].variants, about.models["encoder"].variants
     chosen = {"decoder": decoder[FLOAT32].file, "encoder": encoder.get("fp16", encoder[FLOAT32]).file}
@@ -128,7 +129,7 @@ def _copy_models(about: Bundle, folder: Path) -> dict[str, str]:
         chosen["decoder_int8"] = decoder["int8"].file
     for file in chosen.values():
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(about.folder / file, folder / file)
+        shutil.copyfile(exports / file, folder / file)
     return chosen
 
 

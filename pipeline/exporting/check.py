@@ -11,6 +11,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
+from pipeline.inference.manifest import Tolerance
 from pipeline.shared.interface import IR_VERSION, OPSET, Interface, mismatches
 
 # What the layers turn into, all known to every runtime of the opset.
@@ -22,14 +23,6 @@ BATCH_SIZES = (1, 3, 257)
 
 Tensors = Mapping[str, NDArray[np.float32]]
 Peer = Callable[..., Tensors]  # the inputs in the order of the interface to outputs by name
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """`|found - expected| <= absolute + relative * |expected|` must hold for every element."""
-
-    absolute: float
-    relative: float
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,14 @@ import tf2onnx
 from onnx import numpy_helper
 
 from pipeline.errors import PipelineError
-from pipeline.shared.interface import BATCH, INTERFACES, IR_VERSION, OPSET, Interface
+from pipeline.shared.interface import BATCH, HALVES, IR_VERSION, OPSET, Interface
 from pipeline.training.weights import latent_dim_of, load_half
 
 
 def convert(models: Path, role: str, target: Path) -> None:
     """Write the half `role` of the Keras model in `models` as ONNX to `target`, unproven."""
     half = load_half(models, role)
-    interface = INTERFACES[role]
+    interface = HALVES[role]
     wanted = interface.input.resolved(latent_dim_of(half))
     shape = [None, *wanted.shape[1:]]
     function = tf.function(lambda tensor: half(tensor, training=False))
@@ -169,7 +169,7 @@ def _canonical(model: onnx.ModelProto, interface: Interface) -> onnx.ModelProto:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", type=Path)
-    parser.add_argument("role", choices=INTERFACES)
+    parser.add_argument("role", choices=HALVES)
     parser.add_argument("target", type=Path)
     arguments = parser.parse_args()
     try:

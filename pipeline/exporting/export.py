@@ -27,36 +27,38 @@ from pipeline.exporting.check import (
     OPERATORS,
     QUANTISED_OPERATORS,
     Proof,
-    Tolerance,
     by_keras,
     prove,
     structure,
 )
 from pipeline.exporting.describe import count_operations, describe, write_vectors
-from pipeline.exporting.manifest import describe_common, describe_mixture, describe_model, write_manifests
-from pipeline.exporting.mixture import MIXTURE_OPERATORS, Mixture, fit_mixture, write_mixture
+from pipeline.exporting.manifest import describe_model, write_manifests
+from pipeline.exporting.mixture import MIXTURE_OPERATORS, GaussianMixture, fit_mixture, write_mixture
 from pipeline.exporting.price import BUDGETS, Price, price
 from pipeline.exporting.variants import write_fp16, write_int8
+from pipeline.inference.manifest import Manifest, Tolerance
 from pipeline.inference.session import Decoder, Encoder
 from pipeline.measures.elbo import Elbo, estimate
 from pipeline.shared.files import atomic_folder, explained
 from pipeline.shared.interface import (
     DECODER,
     ENCODER,
-    INTERFACES,
+    FLOAT32,
+    HALVES,
+    IR_VERSION,
     MANIFEST_FILE,
     MIXTURE,
-    MODEL_FILE,
     OPERATIONS,
+    OPSET,
+    ROLES,
     TEST_DATA,
     VARIANT_FILES,
-    Interface,
 )
 from pipeline.training.device import prepare_device
 from pipeline.training.weights import latent_dim_of, load_half, read_origin
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import keras
     from numpy.typing import NDArray
@@ -66,7 +68,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _VECTORS = 64  # rows of the test vectors
-_EXACT = "float32"
 
 
 def export(params: Export, models: Path, prepared: Path, exports: Path) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def export(params: Export, models: Path, prepared: Path, exports: Path) -> dict[
     """
     prepare_device(exact=True)
     origin = read_origin(models)
-    halves = {role: load_half(models, role) for role in INTERFACES}
+    halves = {role: load_half(models, role) for role in HALVES}
     train, validation = (np.asarray(read_split(prepared, split)[0]) for split in ("train", "validation"))
     if len(validation) < max(BATCH_SIZES):
         raise ExportError(
@@ -92,62 +93,67 @@ def export(params: Export, models: Path, prepared: Path, exports: Path) -> dict[
         scratch = Path(tempfile.mkdtemp(prefix=".export.", dir=exports))
     try:
         files = _make_folders(scratch)
-        _convert(models, files[_EXACT])
-        tolerance = Tolerance(params.absolute_tolerance, params.relative_tolerance)
-        proofs = _prove(files[_EXACT], halves, validation, tolerance)
-        encoder = Encoder(files[_EXACT][ENCODER.role])
+        _convert(models, files[FLOAT32])
+        tolerance = Tolerance(params.absolute_tolerance, params.relative_tolerance, BATCH_SIZES)
+        proofs = _prove(files[FLOAT32], halves, validation, tolerance)
+        encoder, decoder = Encoder(files[FLOAT32][ENCODER.role]), Decoder(files[FLOAT32][DECODER.role])
         latents = _draw_latents(encoder, train, params.seed)
-        _write_variants(files, train[: params.calibration_images], latents[: params.calibration_images])
-        elbo = estimate(*_open(files[_EXACT]), validation, samples=1, seed=params.seed)
-        prices = {name: price(files[_EXACT], files[name], validation, params.seed) for name in BUDGETS}
+        calibration: dict[str, NDArray[Any]] = {ENCODER.role: train, DECODER.role: latents}
+        _write_variants(files, {role: rows[: params.calibration_images] for role, rows in calibration.items()})
+        elbo = estimate(encoder, decoder, validation, samples=1, seed=params.seed)
+        prices = {name: price(files[FLOAT32], files[name], validation, params.seed) for name in BUDGETS}
         _check_prices(prices, elbo)
-        mixture_file = scratch / DECODER.role / MIXTURE.role / MODEL_FILE
         held_out = _draw_latents(encoder, validation, params.seed)
         mixture = fit_mixture(latents, held_out, params.mixture_components, params.seed)
-        mixture_proof = _write_mixture(mixture, mixture_file, tolerance, params.seed)
+        write_mixture(mixture, files[FLOAT32][MIXTURE.role])
+        proofs[MIXTURE.role] = _prove_mixture(mixture, files[FLOAT32][MIXTURE.role], tolerance, params.seed)
         latent_dim = latent_dim_of(halves[DECODER.role])
-        params_sha256 = _digest({name: origin[name] for name in ("model", "train")})
-        origins = {
-            "latent_dim": str(latent_dim),
-            "data_source": origin["data"]["source"],
-            "data_sha256": _digest(origin["data"]["files"]),
-            "params_sha256": params_sha256,
-        }
-        operations = {role: sum(count_operations(onnx.load(file)).values()) for role, file in files[_EXACT].items()}
-        for variant, roles in files.items():
-            through = (elbo if variant == _EXACT else prices[variant].elbo).negative_elbo
-            for role, file in roles.items():
-                figures = {OPERATIONS: str(operations[role]), "validation_negative_elbo": f"{through:.4f}"}
-                _describe(file, INTERFACES[role], latent_dim, origins | figures | {"variant": variant})
-        _describe(mixture_file, MIXTURE, latent_dim, origins | mixture.figures())
+        about = Manifest(
+            latent_dim,
+            tolerance,
+            {},
+            package_version=__version__,
+            data=origin["data"],
+            params_sha256=_digest({name: origin[name] for name in ("model", "train")}),
+            opset=OPSET,
+            ir_version=IR_VERSION,
+            validation={**elbo.figures(), "images": len(validation)},
+        )
+        _describe_files(files, about, elbo, prices, mixture)
         _check_structure(files)
-        _write_vectors(scratch, files[_EXACT], validation, params.seed)
-        common = describe_common(latent_dim, origin["data"], params_sha256, elbo, len(validation), tolerance)
-        about = {role: describe_model(role, latent_dim, proofs[role], prices) for role in INTERFACES}
-        manifest = write_manifests(scratch, common, about, describe_mixture(mixture, mixture_proof))
+        _write_vectors(scratch, encoder, decoder, mixture, validation, params.seed)
+        facts = {MIXTURE.role: mixture.facts()}
+        entries = {role: describe_model(one, proofs[role], prices, facts.get(role)) for role, one in ROLES.items()}
+        manifest = write_manifests(scratch, about, entries)
         _put_in_place(scratch, exports)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return manifest
 
 
-def _make_folders(scratch: Path) -> dict[str, dict[str, Path]]:
-    """The path of each file to come, by variant and role."""
-    for role in INTERFACES:
-        (scratch / role).mkdir()
-    return {variant: {role: scratch / role / name for role in INTERFACES} for variant, name in VARIANT_FILES.items()}
+Files = dict[str, dict[str, Path]]  # by variant and role
+
+
+def _make_folders(scratch: Path) -> Files:
+    """The path of each file to come."""
+    files: Files = {variant: {} for variant in VARIANT_FILES}
+    for interface in ROLES.values():
+        (scratch / interface.folder).mkdir(parents=True)
+        for variant in interface.variants:
+            files[variant][interface.role] = scratch / interface.folder / VARIANT_FILES[variant]
+    return files
 
 
 def _convert(models: Path, files: dict[str, Path]) -> None:
-    """Run the two conversions side by side, each in a fresh process."""
+    """Convert both halves side by side, each in a fresh process."""
     children = {
         role: subprocess.Popen(
-            [sys.executable, "-m", "pipeline.exporting.convert", str(models), role, str(file)],
+            [sys.executable, "-m", "pipeline.exporting.convert", str(models), role, str(files[role])],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for role, file in files.items()
+        for role in HALVES
     }
     outputs = {role: child.communicate()[0] for role, child in children.items()}
     _raise_if([f"{role}: {_last_line(outputs[role])}" for role, child in children.items() if child.returncode])
@@ -161,10 +167,6 @@ def _raise_if(failures: Sequence[str]) -> None:
 
 def _last_line(output: str) -> str:
     return next((line for line in reversed(output.splitlines()) if line.strip()), "no message")
-
-
-def _open(files: dict[str, Path]) -> tuple[Encoder, Decoder]:
-    return Encoder(files[ENCODER.role]), Decoder(files[DECODER.role])
 
 
 def _prove(
@@ -196,12 +198,12 @@ def _draw_latents(encoder: Encoder, digits: NDArray[np.uint8], seed: int) -> NDA
     return (z_mean + np.exp(z_log_var / 2) * noise).astype(np.float32, copy=False)
 
 
-def _write_variants(files: dict[str, dict[str, Path]], digits: NDArray[np.uint8], latents: NDArray[np.float32]) -> None:
+def _write_variants(files: Files, calibration: Mapping[str, NDArray[np.generic]]) -> None:
     """int8, calibrated on training digits and on draws of their latents, and fp16."""
-    for interface, tensors in ((ENCODER, digits), (DECODER, latents)):
-        exact = files[_EXACT][interface.role]
-        write_int8(exact, files["int8"][interface.role], interface.input.name, tensors)
-        write_fp16(exact, files["fp16"][interface.role])
+    for role, tensors in calibration.items():
+        exact = files[FLOAT32][role]
+        write_int8(exact, files["int8"][role], HALVES[role].input.name, tensors)
+        write_fp16(exact, files["fp16"][role])
 
 
 def _check_prices(prices: dict[str, Price], exact: Elbo) -> None:
@@ -211,54 +213,92 @@ def _check_prices(prices: dict[str, Price], exact: Elbo) -> None:
     _raise_if([failure for name, found in prices.items() for failure in found.failures(name, BUDGETS[name], exact)])
 
 
-def _write_mixture(mixture: Mixture, file: Path, tolerance: Tolerance, seed: int) -> Proof:
-    """The file and its test vectors, proven against NumPy and ONNX's evaluator."""
-    file.parent.mkdir()
-    write_mixture(mixture, file)
+def _mixture_inputs(latent_dim: int, seed: int) -> list[NDArray[np.float32]]:
     generator = np.random.default_rng(seed)
-    rows, latent_dim = max(BATCH_SIZES), mixture.means.shape[1]
-    tensors = [generator.random(rows, np.float32), generator.standard_normal((rows, latent_dim), np.float32)]
+    rows = max(BATCH_SIZES)
+    return [generator.random(rows, np.float32), generator.standard_normal((rows, latent_dim), np.float32)]
+
+
+def _prove_mixture(mixture: GaussianMixture, file: Path, tolerance: Tolerance, seed: int) -> Proof:
+    """Against NumPy and ONNX's evaluator."""
     by_numpy = {"numpy": lambda *batch: {"z": mixture.sample(*batch)}}
+    tensors = _mixture_inputs(mixture.latent_dim, seed)
     proof = prove(file, MIXTURE, by_numpy, tensors, tolerance, MIXTURE_OPERATORS)
     _check_proofs({MIXTURE.role: proof})
     nats = mixture.log_likelihood
-    log.info("mixture: %.3f nats per latents of a validation digit, prior %.3f", nats["mixture"], nats["prior"])
-    vectors = [tensor[:_VECTORS] for tensor in tensors]
-    write_vectors(file.parent / TEST_DATA, MIXTURE, vectors, [mixture.sample(*vectors)])
+    log.info("log-likelihood of validation latents: mixture %.3f nats, prior %.3f", nats["mixture"], nats["prior"])
     return proof
 
 
-def _describe(file: Path, interface: Interface, latent_dim: int, facts: dict[str, str]) -> None:
-    tensors = [tensor.resolved(latent_dim) for tensor in (*interface.inputs, *interface.outputs)]
-    meanings = {f"meaning_of_{tensor.name}": f"{tensor}: {tensor.meaning}" for tensor in tensors}
-    describe(file, interface, {"role": interface.role, "package_version": __version__, **facts, **meanings})
+def _describe_files(
+    files: Files, about: Manifest, elbo: Elbo, prices: Mapping[str, Price], mixture: GaussianMixture
+) -> None:
+    """Let every file say what it is and where it comes from."""
+    assert about.data is not None  # noqa: S101
+    origins = {
+        "package_version": __version__,
+        "latent_dim": str(about.latent_dim),
+        "data_source": about.data["source"],
+        "data_sha256": _digest(about.data["files"]),
+        "params_sha256": str(about.params_sha256),
+    }
+    operations = {role: sum(count_operations(onnx.load(files[FLOAT32][role])).values()) for role in HALVES}
+    for variant, roles in files.items():
+        through = (elbo if variant == FLOAT32 else prices[variant].elbo).negative_elbo
+        for role, file in roles.items():
+            facts = (
+                {OPERATIONS: str(operations[role]), "validation_negative_elbo": f"{through:.4f}", "variant": variant}
+                if role in HALVES
+                else mixture.figures()
+            )
+            tensors = [t.resolved(about.latent_dim) for t in (*ROLES[role].inputs, *ROLES[role].outputs)]
+            meanings = {f"meaning_of_{tensor.name}": f"{tensor}: {tensor.meaning}" for tensor in tensors}
+            describe(file, ROLES[role], {"role": role, **origins, **facts, **meanings})
 
 
 def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _check_structure(files: dict[str, dict[str, Path]]) -> None:
-    failures = []
-    for variant, roles in files.items():
-        allowed = QUANTISED_OPERATORS if variant == "int8" else OPERATORS
-        failures += [
-            f"{variant} {role}: {failure}" for role, file in roles.items() for failure in structure(file, allowed)
+def _check_structure(files: Files) -> None:
+    allowed = {"int8": QUANTISED_OPERATORS}
+    _raise_if(
+        [
+            f"{variant} {role}: {failure}"
+            for variant, roles in files.items()
+            for role, file in roles.items()
+            for failure in structure(
+                file, MIXTURE_OPERATORS if role == MIXTURE.role else allowed.get(variant, OPERATORS)
+            )
         ]
-    _raise_if(failures)
+    )
 
 
-def _write_vectors(scratch: Path, files: dict[str, Path], validation: NDArray[np.uint8], seed: int) -> None:
-    """Real digits for the encoder, seeded draws from the prior for the decoder."""
-    encoder, decoder = _open(files)
+def _write_vectors(
+    scratch: Path,
+    encoder: Encoder,
+    decoder: Decoder,
+    mixture: GaussianMixture,
+    validation: NDArray[np.uint8],
+    seed: int,
+) -> None:
+    """Real digits for the encoder, seeded draws from the prior for the decoder and for the mixture."""
     digits = validation[:_VECTORS]
     z = np.random.default_rng(seed).standard_normal((_VECTORS, decoder.latent_dim), np.float32)
-    for interface, inputs, outputs in ((ENCODER, digits, encoder(digits)), (DECODER, z, (decoder(z),))):
-        write_vectors(scratch / interface.role / TEST_DATA, interface, [inputs], outputs)
+    draws = [tensor[:_VECTORS] for tensor in _mixture_inputs(mixture.latent_dim, seed)]
+    for interface, inputs, outputs in (
+        (ENCODER, [digits], encoder(digits)),
+        (DECODER, [z], (decoder(z),)),
+        (MIXTURE, draws, (mixture.sample(*draws),)),
+    ):
+        write_vectors(scratch / interface.folder / TEST_DATA, interface, inputs, outputs)
 
 
 def _put_in_place(scratch: Path, exports: Path) -> None:
-    for role in INTERFACES:
-        with atomic_folder(exports / role, owns=["*.onnx", MANIFEST_FILE, TEST_DATA, MIXTURE.role]) as beside:
-            shutil.copytree(scratch / role, beside, dirs_exist_ok=True)
+    """Replace what was exported before. While only a part of it is replaced, there is no manifest of the whole."""
+    with explained(exports):
+        (exports / MANIFEST_FILE).unlink(missing_ok=True)
+    for half in HALVES.values():
+        with atomic_folder(exports / half.folder, owns=["*.onnx", MANIFEST_FILE, TEST_DATA, MIXTURE.role]) as beside:
+            shutil.copytree(scratch / half.folder, beside, dirs_exist_ok=True)
     (scratch / MANIFEST_FILE).replace(exports / MANIFEST_FILE)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
+import sklearn.mixture
 from onnx import TensorProto, helper, numpy_helper
-from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
 from pipeline.shared.interface import IR_VERSION, MIXTURE, OPSET
@@ -34,7 +34,7 @@ MIXTURE_OPERATORS = frozenset(
 
 
 @dataclass(frozen=True)
-class Mixture:
+class GaussianMixture:
     """The numbers of a mixture of `components` Gaussians."""
 
     cumulative: Floats
@@ -45,6 +45,16 @@ class Mixture:
     """Lower Cholesky factors of the covariances: `[components, latent_dim, latent_dim]`."""
     log_likelihood: dict[str, float]
     """Nats per draw from q(z|x) of a validation digit, on average, under the `mixture` and under the `prior`."""
+
+    @property
+    def latent_dim(self) -> int:
+        """How many latents."""
+        return int(self.means.shape[1])
+
+    def facts(self) -> dict[str, Any]:
+        """What the manifest says of it."""
+        rounded = {name: round(nats, 4) for name, nats in self.log_likelihood.items()}
+        return {"components": len(self.means), "log_likelihood": rounded}
 
     def figures(self) -> dict[str, str]:
         """What the file says of it."""
@@ -60,7 +70,7 @@ class Mixture:
         return z
 
 
-def fit_mixture(train: Floats, validation: Floats, components: int, seed: int) -> Mixture:
+def fit_mixture(train: Floats, validation: Floats, components: int, seed: int) -> GaussianMixture:
     """Fit by expectation maximisation, started by k-means; the same on every number of cores.
 
     Args:
@@ -72,14 +82,14 @@ def fit_mixture(train: Floats, validation: Floats, components: int, seed: int) -
     count, latent_dim = train.shape
     components = max(1, min(components, count // (latent_dim * (latent_dim + 1) // 2)))
     with threadpool_limits(1):  # sums in another order have other last bits
-        fitted = GaussianMixture(components, random_state=seed).fit(train)
+        fitted = sklearn.mixture.GaussianMixture(components, random_state=seed).fit(train)
         factors = np.linalg.cholesky(fitted.covariances_.astype(np.float64))
         mixture = float(fitted.score(validation))
     squares = np.square(validation, dtype=np.float64).sum(axis=1)
     prior = -0.5 * float(squares.mean() + latent_dim * math.log(2 * math.pi))
     cumulative = np.cumsum(fitted.weights_, dtype=np.float64)
     cumulative[-1] = np.inf
-    return Mixture(
+    return GaussianMixture(
         cumulative.astype(np.float32),
         fitted.means_.astype(np.float32),
         factors.astype(np.float32),
@@ -87,9 +97,8 @@ def fit_mixture(train: Floats, validation: Floats, components: int, seed: int) -
     )
 
 
-def write_mixture(mixture: Mixture, file: Path) -> None:
+def write_mixture(mixture: GaussianMixture, file: Path) -> None:
     """Write it as ONNX with the interface `MIXTURE`, unproven."""
-    latent_dim = mixture.means.shape[1]
     constants: dict[str, NDArray[Any]] = {
         "cumulative": mixture.cumulative,
         "means": mixture.means,
@@ -110,7 +119,7 @@ def write_mixture(mixture: Mixture, file: Path) -> None:
     ]
     inputs, outputs = (
         [
-            helper.make_tensor_value_info(tensor.name, TensorProto.FLOAT, tensor.resolved(latent_dim).shape)
+            helper.make_tensor_value_info(tensor.name, TensorProto.FLOAT, tensor.resolved(mixture.latent_dim).shape)
             for tensor in tensors
         ]
         for tensors in (MIXTURE.inputs, MIXTURE.outputs)

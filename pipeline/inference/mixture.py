@@ -7,22 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ModelError
-from pipeline.inference.session import open_model
-from pipeline.shared.interface import MIXTURE, MODEL_FILE, mismatches, read_latent_dim
-
-Floats = NDArray[np.float32]
+from pipeline.inference.model import Floats, OnnxModel
+from pipeline.shared.interface import MIXTURE, MODEL_FILE
 
 _MATRIX_ELEMENTS = 2**20  # of one call, which takes a matrix for each row: 4 MB stay in cache
 
 
-class Mixture:
-    """A mixture of Gaussians over the latents, as the exporter fits it.
-
-    Attributes:
-        path: of the file.
-        latent_dim: how many latents.
-        sha256: of the file's bytes.
-    """
+class Mixture(OnnxModel):
+    """A mixture of Gaussians over the latents, as the exporter fits it; see `OnnxModel`."""
 
     def __init__(self, path: Path) -> None:
         """Open an ONNX file or a folder with `model.onnx`.
@@ -30,38 +22,25 @@ class Mixture:
         Raises:
             ModelError: it is missing, not ONNX, or has another interface.
         """
-        self.path = path / MODEL_FILE if path.is_dir() else path
-        if not self.path.is_file():
+        if not (path / MODEL_FILE if path.is_dir() else path).is_file():
             raise ModelError(f"{path} was not found; draw from the prior, or run `vae export` to fit a mixture")
-        self._session, self.sha256 = open_model(self.path)
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        problems = mismatches(MIXTURE, inputs, outputs)
-        latent_dim = read_latent_dim(MIXTURE, inputs, outputs)
-        if problems or latent_dim is None:
-            raise ModelError(f"{self.path} is no mixture: {'; '.join(problems) or 'its latent size is not fixed'}")
-        self.latent_dim = latent_dim
-        self._rows = max(1, _MATRIX_ELEMENTS // latent_dim**2)
+        super().__init__(path, MIXTURE, provider="cpu")  # draws are the same wherever they are decoded
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Sent to another process, the model is opened there."""
-        return type(self), (self.path,)
+    def _arguments(self) -> dict[str, Any]:
+        return {"path": self.path}
 
-    def run(self, uniform: NDArray[np.generic], noise: NDArray[np.generic]) -> list[Floats]:
-        """The one output `z`, float32 `[n, latent_dim]`, as it is.
+    def run(self, *tensors: NDArray[np.generic]) -> list[Floats]:
+        """The one output `z`, float32 `[n, latent_dim]`.
 
         Args:
-            uniform: float32 `[n]` in [0, 1).
-            noise: float32 `[n, latent_dim]`.
+            tensors: `uniform`, float32 `[n]` in [0, 1), and `noise`, float32 `[n, latent_dim]`.
 
         Raises:
             ModelError: the model fails.
         """
+        uniform, noise = tensors
+        rows = max(1, _MATRIX_ELEMENTS // self.latent_dim**2)
         z = np.empty(noise.shape, np.float32)
-        try:
-            for start in range(0, len(z), self._rows):
-                rows = slice(start, start + self._rows)
-                (z[rows],) = self._session.run(["z"], {"uniform": uniform[rows], "noise": noise[rows]})
-        except Exception as error:
-            # ONNX Runtime raises a dozen unrelated classes.
-            raise ModelError(f"{self.path} fails: {' '.join(str(error).split())[:200]}") from error
+        for start in range(0, len(z), rows):
+            (z[start : start + rows],) = super().run(uniform[start : start + rows], noise[start : start + rows])
         return [z]

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pipeline.errors import ModelError
-from pipeline.inference.session import Decoder, Encoder
+from pipeline.inference.session import Decoder, Encoder, check_pair
 from pipeline.jobs.encode import OnImages, labels_of
 from pipeline.jobs.engine import plan, run
 from pipeline.jobs.generate import draw, image_columns
@@ -70,14 +69,10 @@ def reconstruct(
     784 bytes; an `.npy` file holds the images.
 
     Raises:
-        ModelError: encoder and decoder have other numbers of latents.
+        ModelError: encoder and decoder do not belong to one model.
         DataError: the source fails or changes while it is read; or a bad row, unless such rows are set aside.
         OutputError: `target` holds something else, or cannot be written.
     """
     target.refuse_source(source.name)
-    if encoder.latent_dim != decoder.latent_dim:
-        raise ModelError(
-            f"{encoder.path} gives {encoder.latent_dim} latents, {decoder.path} takes {decoder.latent_dim}; "
-            "give two halves of one model"
-        )
+    check_pair(encoder, decoder)
     return (plan if dry_run else run)(Reconstruct(target.format, encoder, decoder), source, target, options)

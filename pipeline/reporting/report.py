@@ -14,8 +14,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from pipeline.data.prepared import read_json, read_split
-from pipeline.errors import DataError, ModelError
-from pipeline.inference.session import Decoder, Encoder
+from pipeline.errors import DataError
+from pipeline.inference.session import Decoder, Encoder, check_pair
 from pipeline.measures.elbo import kl_per_latent
 from pipeline.reporting.definitions import GROUPS, HEADLINE, Meaning, flatten
 from pipeline.reporting.plots import scatter_latents, training_curves
@@ -135,10 +135,7 @@ def _render(
 
 def _draw(inputs: Inputs, source: str, folder: Path) -> None:
     encoder, decoder = Encoder(inputs.exports / "encoder"), Decoder(inputs.exports / "decoder")
-    if encoder.latent_dim != decoder.latent_dim:
-        raise ModelError(
-            f"{encoder.path} has {encoder.latent_dim} latent(s), {decoder.path} {decoder.latent_dim}; export both again"
-        )
+    check_pair(encoder, decoder)
     images, labels = map(np.asarray, read_split(inputs.prepared, "test"))
     training_curves(inputs.curves, source, folder / "training.png")
     z_mean, z_log_var = encoder(images)

@@ -1,6 +1,8 @@
-"""The ONNX interface that the exporter promises and the batch jobs rely on.
+"""The roles that an ONNX model can have in a bundle, and the interface of each, promised to whoever runs it elsewhere.
 
-Scaling from bytes to [0, 1] lives inside the encoder; randomness lives outside both models.
+A new role is an entry in `ROLES`, a conversion and a proof in `pipeline.exporting`. The manifest, `vae verify`, the
+model card and the tests in other runtimes take from the entry what they need. Scaling from bytes to [0, 1] lives
+inside the models, randomness outside.
 """
 
 from collections.abc import Sequence
@@ -8,7 +10,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 MODEL_FILE = "model.onnx"
-VARIANT_FILES = {"float32": MODEL_FILE, "int8": "model_quantized.onnx", "fp16": "model_fp16.onnx"}
+FLOAT32 = "float32"
+VARIANT_FILES = {FLOAT32: MODEL_FILE, "int8": "model_quantized.onnx", "fp16": "model_fp16.onnx"}
 MANIFEST_FILE, SCHEMA_VERSION = "manifest.json", 1
 TEST_DATA = "test_data_set_0"  # of the ONNX Model Zoo's layout: input_0.pb, output_0.pb and on
 OPSET, IR_VERSION = 17, 8  # old enough for the runtimes still in use
@@ -38,16 +41,28 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Interface:
-    """One model: its role, its inputs and its outputs."""
+    """What a model of one role takes and gives, and where it lies."""
 
     role: str
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    folder: str
+    """In the bundle."""
+    variants: tuple[str, ...] = (FLOAT32,)
+    """In which it is exported."""
+    apart: bool = False
+    """Whether the manifest lists it beside `models`, as a single file: schema 1 has the mixture there."""
 
     @property
     def input(self) -> Tensor:
-        """The first, of the two halves the only one."""
-        return self.inputs[0]
+        """The only input of a model that has one."""
+        (one,) = self.inputs
+        return one
+
+    @property
+    def latent(self) -> Tensor | None:
+        """The first tensor that has the latent size, if there is one."""
+        return next((tensor for tensor in (*self.inputs, *self.outputs) if LATENT in tensor.shape), None)
 
 
 ENCODER = Interface(
@@ -57,21 +72,28 @@ ENCODER = Interface(
         Tensor("z_mean", "float32", (BATCH, LATENT), "mean of the Gaussian of each latent"),
         Tensor("z_log_var", "float32", (BATCH, LATENT), "natural logarithm of its variance"),
     ),
+    folder="encoder",
+    variants=tuple(VARIANT_FILES),
 )
 DECODER = Interface(
     role="decoder",
     inputs=(Tensor("z", "float32", (BATCH, LATENT), "latents; N(0, I) is the prior"),),
     outputs=(Tensor("image", "float32", (BATCH, *IMAGE_SHAPE), "grey levels in [0, 1], row by row: 1 = ink"),),
+    folder="decoder",
+    variants=tuple(VARIANT_FILES),
 )
-INTERFACES = {interface.role: interface for interface in (ENCODER, DECODER)}
-MIXTURE = Interface(  # lies in a folder of that name beside the decoder
+MIXTURE = Interface(
     role="mixture",
     inputs=(
         Tensor("uniform", "float32", (BATCH,), "drawn uniformly from [0, 1): picks a Gaussian"),
         Tensor("noise", "float32", (BATCH, LATENT), "drawn from N(0, I)"),
     ),
     outputs=(Tensor("z", "float32", (BATCH, LATENT), "latents for the decoder, distributed as those of digits"),),
+    folder="decoder/mixture",
+    apart=True,
 )
+ROLES = {interface.role: interface for interface in (ENCODER, DECODER, MIXTURE)}
+HALVES = {interface.role: interface for interface in (ENCODER, DECODER)}  # what Keras trains
 
 
 class NodeArg(Protocol):
@@ -84,9 +106,9 @@ class NodeArg(Protocol):
 
 def read_latent_dim(interface: Interface, inputs: Sequence[NodeArg], outputs: Sequence[NodeArg]) -> int | None:
     """The latent size that a file with this interface declares; None if it declares none."""
-    tensor = next(t for t in (*interface.inputs, *interface.outputs) if LATENT in t.shape)
+    tensor = interface.latent
     for node in [*inputs, *outputs]:
-        if node.name == tensor.name and len(node.shape) == len(tensor.shape):
+        if tensor is not None and node.name == tensor.name and len(node.shape) == len(tensor.shape):
             size = node.shape[tensor.shape.index(LATENT)]
             return size if isinstance(size, int) else None
     return None

@@ -8,19 +8,18 @@ from statistics import median
 import numpy as np
 
 from pipeline.errors import BundleError, FormatError
-from pipeline.inference.bundle import FLOAT32, Bundle, Model, Variant, check_files, read_bundle
+from pipeline.inference.bundle import open_bundle
+from pipeline.inference.manifest import Entry, Tolerance, Variant
 from pipeline.inference.mixture import Mixture
-from pipeline.inference.session import Decoder, Encoder, Floats, open_model
+from pipeline.inference.model import Floats, OnnxModel, open_session
 from pipeline.inference.tensor_file import Values, read_tensor
-from pipeline.shared.interface import BATCH, DECODER, ENCODER, MIXTURE, MODEL_FILE, Tensor, describe
+from pipeline.shared.interface import BATCH, FLOAT32, MIXTURE, MODEL_FILE, Interface, Tensor, describe
 
 _SPEED_BATCH = 512
 _SPEED_ROUNDS = 5  # at least
 _SPEED_SECONDS = 0.2  # for each file, if that takes more rounds
 
 Differences = dict[str, float]
-AnyModel = Encoder | Decoder | Mixture
-_CLASSES: dict[str, type[AnyModel]] = {ENCODER.role: Encoder, DECODER.role: Decoder, MIXTURE.role: Mixture}
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Checked:
 
 
 @dataclass(frozen=True)
-class Report:
+class Verification:
     """A bundle in which nothing is off."""
 
     folder: str
@@ -86,7 +85,7 @@ class Info:
         return "\n".join(f"{_printable(name):<{width}}  {_printable(value)}" for name, value in facts)
 
 
-def verify(folder: Path) -> Report:
+def verify(folder: Path) -> Verification:
     """Check a bundle: the bytes of its files, then of each model the interface, test vectors and variants.
 
     The float32 variant reproduces each value of the test vectors within the tolerance of the manifest; every
@@ -96,17 +95,15 @@ def verify(folder: Path) -> Report:
         BundleError: the first thing that is off, naming the file.
         ModelError: a file is not an ONNX file with the interface of its role.
     """
-    bundle = read_bundle(folder)
-    check_files(bundle)
+    bundle = open_bundle(folder)
     with np.errstate(all="ignore"):  # what is not finite is refused, not warned of
-        models = [*bundle.models.values(), *([bundle.mixture] if bundle.mixture else [])]
-        passed = [_check_model(bundle, model) for model in models]
+        passed = [_check_model(folder, entry, bundle.latent_dim, bundle.tolerance) for entry in bundle.models.values()]
     measured = []
     for inputs, files, variants in passed:
         rates = _rows_per_second(files, inputs)
         for variant, rate in zip(variants, rates, strict=True):
             measured.append(replace(variant, images_per_second=rate, speed=rate / rates[0]))
-    return Report(str(folder), len(bundle.files), tuple(measured))
+    return Verification(str(folder), len(bundle.files), tuple(measured))
 
 
 def info(path: Path) -> Info:
@@ -116,7 +113,7 @@ def info(path: Path) -> Info:
         ModelError: not a file that ONNX Runtime opens.
     """
     file = path / MODEL_FILE if path.is_dir() else path
-    session, digest = open_model(file)
+    session, digest = open_session(file)
     about = session.get_modelmeta()
     return Info(
         str(file),
@@ -129,66 +126,74 @@ def info(path: Path) -> Info:
     )
 
 
-def _check_model(bundle: Bundle, model: Model) -> tuple[list[Values], list[AnyModel], list[Checked]]:
+def _check_model(
+    folder: Path, entry: Entry, latent_dim: int, tolerance: Tolerance
+) -> tuple[list[Values], list[OnnxModel], list[Checked]]:
     """The inputs of the test vectors, and the variants that do what the manifest says, float32 first."""
-    vectors = _read_vectors(bundle, model)
-    inputs, expected = vectors[: len(model.inputs)], vectors[len(model.inputs) :]
-    role, outputs = model.interface.role, [output.name for output in model.interface.outputs]
-    files: list[AnyModel] = []
+    vectors = _read_vectors(folder, entry, latent_dim)
+    inputs, expected = vectors[: len(entry.inputs)], vectors[len(entry.inputs) :]
+    outputs = [output.name for output in entry.interface.outputs]
+    files: list[OnnxModel] = []
     checked = []
-    for name, variant in sorted(model.variants.items(), key=lambda item: item[0] != FLOAT32):
-        file = bundle.folder / variant.file
-        opened = _CLASSES[role](file)
-        if opened.latent_dim != bundle.latent_dim:
-            raise BundleError(f"{file} has {opened.latent_dim} latent(s), the manifest says {bundle.latent_dim}")
+    for name, variant in sorted(entry.variants.items(), key=lambda item: item[0] != FLOAT32):
+        file = folder / variant.file
+        opened = _open(file, entry.interface)
+        if opened.interface.latent is not None and opened.latent_dim != latent_dim:
+            raise BundleError(f"{file} has {opened.latent_dim} latent(s), the manifest says {latent_dim}")
         differences = {}
         for output, found, wanted in zip(outputs, opened.run(*inputs), expected, strict=True):
             if found.shape != wanted.shape:
                 raise BundleError(f"{file} gives {output} as {found.shape}, the test vector is {wanted.shape}")
             differences[output] = np.abs(found - wanted)
-            complaint = _complaint(bundle, variant, differences[output], wanted)
+            complaint = _complaint(variant, tolerance, differences[output], wanted)
             if complaint:
                 raise BundleError(f"{file} does not reproduce the test vector of {output}: {complaint}")
         largest = {output: float(difference.max()) for output, difference in differences.items()}
         mean = {output: float(difference.mean(dtype=np.float64)) for output, difference in differences.items()}
-        budget = bundle.absolute if variant.mean_difference is None else variant.mean_difference
+        budget = tolerance.absolute if variant.budget is None else variant.budget.mean_difference
         files.append(opened)
-        checked.append(Checked(role, name, variant.file, file.stat().st_size, largest, mean, budget))
+        size = file.stat().st_size
+        checked.append(Checked(entry.interface.role, name, variant.file, size, largest, mean, budget))
     return inputs, files, checked
 
 
-def _read_vectors(bundle: Bundle, model: Model) -> list[Values]:
+def _open(file: Path, interface: Interface) -> OnnxModel:
+    return Mixture(file) if interface == MIXTURE else OnnxModel(file, interface)
+
+
+def _read_vectors(folder: Path, entry: Entry, latent_dim: int) -> list[Values]:
     """The inputs, then the outputs, of a model's test data set."""
     vectors: list[Values] = []
-    tensors = (*model.interface.inputs, *model.interface.outputs)
-    for path, tensor in zip((*model.inputs, *model.outputs), tensors, strict=True):
-        file = bundle.folder / path
+    tensors = (*entry.interface.inputs, *entry.interface.outputs)
+    for path, tensor in zip((*entry.inputs, *entry.outputs), tensors, strict=True):
+        file = folder / path
         try:
             name, values = read_tensor(file)
         except FormatError as error:
             raise BundleError(str(error)) from error
         rows = len(vectors[0]) if vectors else max(values.shape[:1], default=0)
-        wanted = str(tensor.resolved(bundle.latent_dim)).replace(BATCH, str(rows or "rows"))
+        wanted = str(tensor.resolved(latent_dim)).replace(BATCH, str(rows or "rows"))
         found = str(Tensor(name, str(values.dtype), values.shape))
         if found != wanted:
-            raise BundleError(f"{file} holds {_printable(found)}, expected {wanted}; take the bundle anew")
+            raise BundleError(f"{file} holds {_printable(found)}, expected {wanted}; download the bundle again")
         vectors.append(values)
     return vectors
 
 
-def _complaint(bundle: Bundle, variant: Variant, difference: Floats, wanted: Values) -> str:
+def _complaint(variant: Variant, tolerance: Tolerance, difference: Floats, wanted: Values) -> str:
     """How a difference goes beyond what is allowed, else nothing; NaN and infinity do."""
-    if variant.mean_difference is None:
-        if (np.isfinite(difference) & (difference <= bundle.absolute + bundle.relative * np.abs(wanted))).all():
+    if variant.budget is None:
+        if (np.isfinite(difference) & (difference <= tolerance.absolute + tolerance.relative * np.abs(wanted))).all():
             return ""
-        return f"off by up to {difference.max():.1e}, tolerance {bundle.absolute:g} + {bundle.relative:g} * |value|"
+        allowed = f"{tolerance.absolute:g} + {tolerance.relative:g} * |value|"
+        return f"off by up to {difference.max():.1e}, tolerance {allowed}"
     mean = difference.mean(dtype=np.float64)
-    if mean <= variant.mean_difference:
+    if mean <= variant.budget.mean_difference:
         return ""
-    return f"off by {mean:.1e} on average, budget {variant.mean_difference:g}"
+    return f"off by {mean:.1e} on average, budget {variant.budget.mean_difference:g}"
 
 
-def _rows_per_second(files: list[AnyModel], inputs: list[Values]) -> list[float]:
+def _rows_per_second(files: list[OnnxModel], inputs: list[Values]) -> list[float]:
     """The rate of each model on one thread, in alternating rounds, so that all see the same machine."""
     batch = [np.resize(values, (_SPEED_BATCH, *values.shape[1:])) for values in inputs]
     seconds: list[list[float]] = [[] for _ in files]

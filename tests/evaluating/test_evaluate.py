@@ -151,7 +151,7 @@ def test_equal_inputs_give_equal_bytes(exports: Path, prepared: Path, reports: P
 
 def test_halves_of_different_latent_size_are_refused(exports: Path, prepared: Path, reports: Path) -> None:
     onnx_models.save(onnx_models.decoder(latent_dim=20), exports / "decoder")
-    with pytest.raises(ModelError, match=r"has 2 latent\(s\), .* 20; export both again"):
+    with pytest.raises(ModelError, match=r"gives 2 latent\(s\), .* takes 20; give encoder and decoder of one export"):
         run(exports, prepared, reports)
     assert list(reports.iterdir()) == []
 

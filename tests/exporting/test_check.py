@@ -6,8 +6,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from pipeline.exporting.check import Tolerance, by_keras, prove
+from pipeline.exporting.check import by_keras, prove
 from pipeline.exporting.convert import convert
+from pipeline.inference.manifest import Tolerance
 from pipeline.shared.interface import DECODER, ENCODER, IMAGE_SHAPE
 from pipeline.training.model import build_decoder, build_encoder
 from pipeline.training.weights import save_half

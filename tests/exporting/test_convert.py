@@ -8,8 +8,9 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from pipeline.exporting.check import Tolerance, by_keras, prove
+from pipeline.exporting.check import by_keras, prove
 from pipeline.exporting.convert import convert
+from pipeline.inference.manifest import Tolerance
 from pipeline.shared.interface import DECODER, ENCODER
 from pipeline.training.model import build_decoder, build_encoder
 from pipeline.training.weights import load_half, save_half

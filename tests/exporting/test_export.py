@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import jsonschema
@@ -11,12 +12,14 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from pipeline.data.prepared import read_split
-from pipeline.errors import ExportError, ModelError
+from pipeline.errors import BundleError, ExportError, ModelError, OutputError
 from pipeline.exporting.export import export
 from pipeline.exporting.price import BUDGETS, Budget
+from pipeline.inference.bundle import open_bundle
+from pipeline.inference.manifest import read_manifest, write_manifest
 from pipeline.params import Export
 from pipeline.shared.files import sha256, write_json
-from pipeline.shared.interface import INTERFACES, VARIANT_FILES
+from pipeline.shared.interface import HALVES, VARIANT_FILES
 from pipeline.training.model import build_decoder, build_encoder
 from pipeline.training.weights import ORIGIN_FILE, load_half, save_half
 from tests.prepared_digits import prepare_sample
@@ -80,6 +83,29 @@ def test_each_manifest_follows_the_schema_and_lists_its_files(folder: str, expor
     assert folder == "encoder" or manifest["mixture"]["file"] in listed
 
 
+@pytest.mark.parametrize("folder", [".", "encoder", "decoder"])
+def test_what_is_written_reads_back_and_is_written_the_same_again(folder: str, exports: Path, tmp_path: Path) -> None:
+    manifest = read_manifest(exports / folder)
+    write_manifest(tmp_path, manifest)
+    assert (tmp_path / "manifest.json").read_bytes() == (exports / folder / "manifest.json").read_bytes()
+    assert read_manifest(tmp_path) == manifest
+
+
+def test_a_bundle_of_which_only_a_part_was_replaced_says_so_until_the_next_export(
+    workspace: Path, exports: Path, tmp_path: Path
+) -> None:
+    """The end of the process between two of its steps; here the second can't be taken."""
+    folder = shutil.copytree(exports, tmp_path / "exports")
+    (folder / "decoder/mine.txt").touch()
+    with pytest.raises(OutputError, match=r"already holds 'mine\.txt'"):
+        export(PARAMS, workspace / "models", workspace / "prepared", folder)
+    with pytest.raises(BundleError, match=r"manifest\.json was not found; expected a folder that `vae export` wrote"):
+        open_bundle(folder)
+    (folder / "decoder/mine.txt").unlink()
+    export(PARAMS, workspace / "models", workspace / "prepared", folder)
+    open_bundle(folder)
+
+
 def test_the_manifest_says_where_the_models_come_from(exports: Path) -> None:
     manifest = json.loads((exports / "manifest.json").read_text())
     assert manifest["data"]["source"] == "sample"
@@ -137,7 +163,7 @@ def test_the_vectors_are_what_the_model_gives(role: str, exports: Path) -> None:
     session = ort.InferenceSession(exports / role / "model.onnx")
     folder = exports / role / "test_data_set_0"
     (given,) = (read_tensor(folder / "input_0.pb"),)
-    found = session.run([output.name for output in INTERFACES[role].outputs], {session.get_inputs()[0].name: given})
+    found = session.run([output.name for output in HALVES[role].outputs], {session.get_inputs()[0].name: given})
     assert len(given) == 64
     for number, values in enumerate(found):
         np.testing.assert_array_equal(values, read_tensor(folder / f"output_{number}.pb"))

@@ -1,5 +1,6 @@
 """The mixture is held to SciPy's normal distribution, and to what it was fitted to."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 from threadpoolctl import threadpool_limits
 
-from pipeline.exporting.check import Tolerance, prove, structure
-from pipeline.exporting.mixture import MIXTURE_OPERATORS, Mixture, fit_mixture, write_mixture
+from pipeline.exporting.check import prove, structure
+from pipeline.exporting.mixture import MIXTURE_OPERATORS, GaussianMixture, fit_mixture, write_mixture
+from pipeline.inference.manifest import Tolerance
 from pipeline.shared.interface import MIXTURE, mismatches
 
 TOLERANCE = Tolerance(absolute=1e-5, relative=1e-5)
@@ -26,7 +28,7 @@ def two_islands(rows: int, latent_dim: int = 2) -> NDArray[np.float32]:
 
 
 @pytest.fixture(scope="module")
-def mixture() -> Mixture:
+def mixture() -> GaussianMixture:
     return fit_mixture(two_islands(8000), two_islands(2000), components=2, seed=0)
 
 
@@ -35,7 +37,7 @@ def run(file: Path, uniform: NDArray[np.float32], noise: NDArray[np.float32]) ->
     return z
 
 
-def test_weights_means_and_covariances_are_those_of_the_data(mixture: Mixture) -> None:
+def test_weights_means_and_covariances_are_those_of_the_data(mixture: GaussianMixture) -> None:
     first, last = np.argsort(mixture.means[:, 0])
     weights = np.diff([0, mixture.cumulative[0], 1])
     assert weights[[first, last]] == pytest.approx([0.25, 0.75], abs=0.01)
@@ -73,7 +75,7 @@ def test_the_file_is_sound_and_does_what_numpy_does(components: int, latent_dim:
     assert proof.largest_difference.keys() == {"numpy", "reference"}
 
 
-def test_uniform_numbers_pick_gaussians_in_turn(mixture: Mixture, tmp_path: Path) -> None:
+def test_uniform_numbers_pick_gaussians_in_turn(mixture: GaussianMixture, tmp_path: Path) -> None:
     """Without noise only the means are left; 1 is what 0.99999999 becomes in float32."""
     write_mixture(mixture, tmp_path / "model.onnx")
     border = mixture.cumulative[0]
@@ -82,7 +84,7 @@ def test_uniform_numbers_pick_gaussians_in_turn(mixture: Mixture, tmp_path: Path
     np.testing.assert_array_equal(z, mixture.means[[0, 0, 1, 1]])
 
 
-def test_a_row_has_the_same_bytes_in_any_batch(mixture: Mixture, tmp_path: Path) -> None:
+def test_a_row_has_the_same_bytes_in_any_batch(mixture: GaussianMixture, tmp_path: Path) -> None:
     write_mixture(mixture, tmp_path / "model.onnx")
     noise = RNG.standard_normal((4000, 2), np.float32)
     whole = run(tmp_path / "model.onnx", UNIFORM, noise)
@@ -90,9 +92,9 @@ def test_a_row_has_the_same_bytes_in_any_batch(mixture: Mixture, tmp_path: Path)
     assert whole.tobytes() == np.concatenate(pieces).tobytes()
 
 
-def test_other_numbers_fail_the_proof(mixture: Mixture, tmp_path: Path) -> None:
+def test_other_numbers_fail_the_proof(mixture: GaussianMixture, tmp_path: Path) -> None:
     write_mixture(mixture, tmp_path / "model.onnx")
-    mixture = Mixture(mixture.cumulative, mixture.means + np.float32(0.01), mixture.factors, mixture.log_likelihood)
+    mixture = dataclasses.replace(mixture, means=mixture.means + np.float32(0.01))
     by_numpy = {"numpy": lambda *batch: {"z": mixture.sample(*batch)}}
     noise = RNG.standard_normal((4000, 2), np.float32)
     proof = prove(tmp_path / "model.onnx", MIXTURE, by_numpy, [UNIFORM, noise], TOLERANCE, MIXTURE_OPERATORS)

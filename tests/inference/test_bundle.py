@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import BundleError
-from pipeline.inference.bundle import DIGEST, check_files, manifest_digest, read_bundle
+from pipeline.inference.bundle import open_bundle
+from pipeline.inference.manifest import DIGEST, Budget, manifest_digest, read_manifest
 from pipeline.shared.interface import MANIFEST_FILE, SCHEMA_VERSION
 from tests import mixtures
 
@@ -24,15 +25,14 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 def complaint(folder: Path) -> str:
     with pytest.raises(BundleError) as refusal:
-        check_files(read_bundle(folder))
+        open_bundle(folder)
     assert "\n" not in str(refusal.value)
     return str(refusal.value)
 
 
 @pytest.mark.parametrize(("name", "roles"), [(".", {"encoder", "decoder"}), ("encoder", {"encoder"})])
 def test_a_bundle_is_all_of_it_or_one_half(good: Path, name: str, roles: set[str]) -> None:
-    bundle = read_bundle(good / name)
-    check_files(bundle)
+    bundle = open_bundle(good / name)
     assert bundle.models.keys() == roles
     assert bundle.latent_dim == 2
     assert {path for path in (good / name).rglob("*") if path.is_file()} == {
@@ -41,8 +41,8 @@ def test_a_bundle_is_all_of_it_or_one_half(good: Path, name: str, roles: set[str
         *([good / "README.md"] if name == "." else []),
     }
     encoder = bundle.models["encoder"]
-    assert encoder.variants["float32"].mean_difference is None
-    assert encoder.variants["fp16"].mean_difference == 0.001
+    assert encoder.variants["float32"].budget is None
+    assert encoder.variants["fp16"].budget == Budget(None, 0.001)
     assert all((good / name / path).is_file() for path in encoder.inputs + encoder.outputs)
 
 
@@ -51,7 +51,7 @@ def test_files_that_are_not_listed_and_linked_files_do_not_matter(bundle: Path) 
     model = bundle / "encoder" / "model.onnx"
     model.rename(bundle.parent / "elsewhere")  # as DVC links files of its cache
     model.symlink_to(bundle.parent / "elsewhere")
-    check_files(read_bundle(bundle))
+    open_bundle(bundle)
 
 
 def test_a_file_with_other_bytes_is_named(bundle: Path) -> None:
@@ -60,7 +60,7 @@ def test_a_file_with_other_bytes_is_named(bundle: Path) -> None:
     file.write_bytes(whole[:-1] + b"x")
     assert complaint(bundle).startswith(f"{file} has the SHA-256 ")
     file.write_bytes(whole[:-1])
-    assert complaint(bundle).startswith(f"{file} has {len(whole) - 1} bytes, expected {len(whole)}; take the bundle")
+    assert complaint(bundle).startswith(f"{file} has {len(whole) - 1} bytes, expected {len(whole)}; download the")
     file.unlink()
     assert complaint(bundle).startswith(f"{file} is missing, manifest.json lists it")
     file.mkdir()
@@ -107,15 +107,14 @@ def test_what_the_manifest_lacks_is_named(
 
 
 def test_a_mixture_comes_with_the_decoder(bundle: Path) -> None:
-    assert read_bundle(bundle).mixture is None  # as in bundles of earlier releases
+    assert "mixture" not in read_manifest(bundle).models  # as in bundles of earlier releases
     mixtures.add(bundle)
     for folder, place in ((bundle, "decoder/mixture"), (bundle / "decoder", "mixture")):
-        mixture = read_bundle(folder).mixture
-        assert mixture is not None
+        mixture = read_manifest(folder).models["mixture"]
         assert mixture.variants["float32"].file == f"{place}/model.onnx"
         assert mixture.inputs == (f"{place}/test_data_set_0/input_0.pb", f"{place}/test_data_set_0/input_1.pb")
         assert mixture.outputs == (f"{place}/test_data_set_0/output_0.pb",)
-    assert read_bundle(bundle / "encoder").mixture is None
+    assert "mixture" not in read_manifest(bundle / "encoder").models
 
 
 @pytest.mark.parametrize(
@@ -160,7 +159,7 @@ def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
 def test_a_manifest_is_held_to_its_own_digest(bundle: Path) -> None:
     path = bundle / MANIFEST_FILE
     path.write_text(path.read_text().replace('"absolute": 0.0001', '"absolute": 0.0002'))
-    assert complaint(bundle) == f"{path} is not what its manifest_sha256 says; take the bundle anew"
+    assert complaint(bundle) == f"{path} is not what its manifest_sha256 says; download the bundle again"
     path.write_text(path.read_text().replace(DIGEST, "digest"))
     assert complaint(bundle).startswith(f"{path} needs manifest_sha256 as str, found nothing")
 
@@ -174,7 +173,7 @@ def test_a_changed_byte_of_a_manifest_is_refused_unless_it_says_the_same(good: P
     content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
     path.write_bytes(content)
     try:
-        check_files(read_bundle(path.parent))
+        open_bundle(path.parent)
     except BundleError:
         return
     else:

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from pipeline.errors import BundleError, FormatError, ModelError
 from pipeline.inference import Decoder, Encoder
-from pipeline.inference.session import ROWS_PER_CALL, to_bytes
+from pipeline.inference.session import ROWS_PER_CALL, check_pair, to_bytes
 from pipeline.shared.files import sha256
 from pipeline.sources.rows import MAX_ROWS
 from tests import onnx_models
@@ -336,3 +336,34 @@ def test_a_model_of_the_other_role_is_refused_whatever_its_shapes(tmp_path: Path
 def test_what_a_job_reads_at_once_is_computed_on_one_thread() -> None:
     """Else each of a job's threads would start threads of its own."""
     assert MAX_ROWS <= ROWS_PER_CALL
+
+
+@pytest.mark.parametrize(
+    ("encoder_says", "decoder_says", "refused"),
+    [
+        ({}, {}, ""),
+        ({"params_sha256": "12ab"}, {}, ""),
+        ({"params_sha256": "12ab", "data_sha256": "34"}, {"params_sha256": "12ab", "data_sha256": "34"}, ""),
+        ({"params_sha256": "12ab"}, {"params_sha256": "12cd"}, "their params_sha256 is 12ab and 12cd"),
+        ({"data_sha256": "34"}, {"data_sha256": "56"}, "their data_sha256 is 34 and 56"),
+        ({"validation_negative_elbo": "153.2"}, {"validation_negative_elbo": "153.3"}, "elbo is 153.2 and 153.3"),
+        (
+            {"variant": "int8", "validation_negative_elbo": "153.2"},
+            {"variant": "float32", "validation_negative_elbo": "153.3"},
+            "",
+        ),
+    ],
+)
+def test_halves_pair_unless_their_files_tell_of_two_models(
+    encoder_says: dict[str, str], decoder_says: dict[str, str], refused: str, tmp_path: Path
+) -> None:
+    first, second = onnx_models.encoder(), onnx_models.decoder()
+    for model, says in ((first, encoder_says), (second, decoder_says)):
+        onnx.helper.set_model_props(model, says)
+    pair = Encoder(onnx_models.save(first, tmp_path / "e")), Decoder(onnx_models.save(second, tmp_path / "d"))
+    if not refused:
+        check_pair(*pair)
+        return
+    with pytest.raises(ModelError, match=refused) as error:
+        check_pair(*pair)
+    assert all(str(model.path) in str(error.value) for model in pair)

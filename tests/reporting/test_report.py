@@ -243,7 +243,7 @@ def test_metrics_that_are_no_json_are_refused(inputs: Inputs, reports: Path) -> 
 
 def test_halves_of_different_latent_size_are_refused(inputs: Inputs, reports: Path) -> None:
     onnx_models.save(onnx_models.decoder(latent_dim=20), inputs.exports / "decoder")
-    with pytest.raises(ModelError, match=r"has 2 latent\(s\), .* 20; export both again"):
+    with pytest.raises(ModelError, match=r"gives 2 latent\(s\), .* takes 20; give encoder and decoder of one export"):
         run(inputs, reports)
     assert list(reports.iterdir()) == []
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 import onnxruntime as ort
 import pytest
 
-from pipeline.shared.interface import DECODER, ENCODER, INTERFACES, PIXELS, mismatches, read_latent_dim
+from pipeline.shared.interface import DECODER, ENCODER, HALVES, PIXELS, mismatches, read_latent_dim
 from tests import onnx_models
 
 
@@ -24,7 +24,7 @@ Z_LOG_VAR = Node("z_log_var", "tensor(float)", ["batch", 2])
 
 def test_the_promise_to_strangers() -> None:
     """Changing a line here breaks every program that runs an exported model."""
-    promise = {role: (str(model.input), *map(str, model.outputs)) for role, model in INTERFACES.items()}
+    promise = {role: (str(model.input), *map(str, model.outputs)) for role, model in HALVES.items()}
     assert promise == {
         "encoder": (
             "image uint8[batch, 28, 28]",

@@ -15,24 +15,24 @@ from onnx import helper
 
 from pipeline.errors import ModelError
 from pipeline.inference import Decoder, Encoder
-from pipeline.shared.interface import INTERFACES
+from pipeline.shared.interface import HALVES
 from pipeline.tools.verify import info, verify
 from tests import mixtures, onnx_models
 
 MIXTURE_VECTORS = ["input_0", "input_1", "output_0"]
 MODELS = ["model.onnx", "model_quantized.onnx", "model_fp16.onnx"]
 FILES = [
-    *(f"{role}/{name}" for role in INTERFACES for name in ["manifest.json", *MODELS]),
-    *(f"{role}/test_data_set_0/{name}.pb" for role in INTERFACES for name in ["input_0", "output_0"]),
+    *(f"{role}/{name}" for role in HALVES for name in ["manifest.json", *MODELS]),
+    *(f"{role}/test_data_set_0/{name}.pb" for role in HALVES for name in ["input_0", "output_0"]),
     "encoder/test_data_set_0/output_1.pb",
 ]
 
 
 def sign(bundle: Path) -> None:
     """Write the manifests that fit the files as they are now."""
-    for role in INTERFACES:
+    for role in HALVES:
         onnx_models.write_manifest(bundle / role, [role])
-    onnx_models.write_manifest(bundle, list(INTERFACES))
+    onnx_models.write_manifest(bundle, list(HALVES))
 
 
 def complaint(function: Callable[[Path], object], path: Path) -> str:
@@ -50,7 +50,7 @@ def test_a_good_bundle_is_verified_as_a_whole_and_by_halves(good: Path) -> None:
     assert report.files == len(FILES)
     for one in report.checked:
         assert one.bytes == (good / one.file).stat().st_size
-        assert one.mean_difference.keys() == {output.name for output in INTERFACES[one.model].outputs}
+        assert one.mean_difference.keys() == {output.name for output in HALVES[one.model].outputs}
         assert all(one.mean_difference[output] <= most for output, most in one.largest_difference.items())
         assert 0 <= max(one.mean_difference.values()) <= one.budget
         assert one.images_per_second > 0

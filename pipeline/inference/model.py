@@ -1,0 +1,199 @@
+"""A model on ONNX Runtime: a file whose interface has been checked, and what it is."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from pipeline.errors import BundleError, ModelError
+from pipeline.inference.bundle import open_bundle
+from pipeline.inference.parallel import cores
+from pipeline.inference.tensor_file import find_external_tensor
+from pipeline.shared.interface import (
+    FLOAT32,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    OPERATIONS,
+    VARIANT_FILES,
+    Interface,
+    mismatches,
+    read_latent_dim,
+)
+
+Floats = NDArray[np.float32]
+
+AUTO = "auto"
+
+
+class OnnxModel:
+    """A model file whose interface has been checked. Pickled, it is opened again where it arrives.
+
+    Attributes:
+        interface: of its role.
+        latent_dim: how many latents; 0 if the role has none.
+        sha256: of the model file's bytes.
+        operations: floating-point operations per image, if the file says so.
+        facts: what the file says of itself.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        interface: Interface,
+        *,
+        precision: str = FLOAT32,
+        provider: str = AUTO,
+        workers: int | None = None,
+        batch_size: int = 512,
+    ) -> None:
+        """Open a model.
+
+        Args:
+            path: a model file, a bundle, whose files are all checked, or a folder with `model.onnx`.
+            interface: what the file must take and give.
+            precision: `float32`, or another variant that the bundle holds: `int8`, `fp16`.
+            provider: of ONNX Runtime: `cpu`, `cuda`, ...; `auto` takes the first that is there.
+            workers: threads for many rows; by default one per core.
+            batch_size: rows per call of ONNX Runtime. Changes speed, not results.
+
+        Raises:
+            ModelError: the file is missing, not ONNX, or has another interface; the provider is not there.
+            BundleError: a file of the folder is missing or is not the one that its manifest lists.
+        """
+        if precision not in VARIANT_FILES:
+            raise ModelError(f"there is no precision {precision!r}; choose one of {', '.join(VARIANT_FILES)}")
+        for name, value in (("workers", workers), ("batch_size", batch_size)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}, expected at least 1")
+        self.interface = interface
+        self.path = _find(Path(path), interface, precision)
+        self.precision = precision
+        self.workers = workers or cores()
+        self.batch_size = batch_size
+        self._session, self.sha256 = open_session(self.path, provider)
+        self.provider = _short(self._session.get_providers()[0])
+        self.facts: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self.latent_dim = self._check()
+        operations = self.facts.get(OPERATIONS, "")
+        self.operations = int(operations) if operations.isdecimal() else None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How it is opened again, and what it must be there."""
+        return _reopen, (type(self), self._arguments(), self.sha256, self.precision)
+
+    def _arguments(self) -> dict[str, Any]:
+        how = {"path": self.path, "provider": self.provider, "batch_size": self.batch_size}
+        return how | {"interface": self.interface} if type(self) is OnnxModel else how
+
+    def about(self) -> dict[str, str | int]:
+        """What decides on the results, for manifests."""
+        return {
+            "sha256": self.sha256,
+            "latent_dim": self.latent_dim,
+            "precision": self.precision,
+            "provider": self.provider,
+        }
+
+    def run(self, *tensors: NDArray[np.generic]) -> list[Floats]:
+        """The outputs of one batch in the order of the interface, as they are; `tensors` in that order too.
+
+        Raises:
+            ModelError: the model fails.
+        """
+        names = [output.name for output in self.interface.outputs]
+        fed = {tensor.name: values for tensor, values in zip(self.interface.inputs, tensors, strict=True)}
+        try:
+            results: list[Floats] = self._session.run(names, fed)
+        except Exception as error:
+            # ONNX Runtime raises a dozen unrelated classes.
+            raise ModelError(f"{self.path} fails on a batch of {len(tensors[0]):,}: {_one_line(error)}") from error
+        return results
+
+    def _check(self) -> int:
+        """Hold the file to the interface; returns its latent size."""
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        problems = mismatches(self.interface, inputs, outputs)
+        latent_dim = read_latent_dim(self.interface, inputs, outputs)
+        role = self.facts.get("role", self.interface.role)
+        if role != self.interface.role:
+            problems.append(f"its metadata name the role {role!a}")
+        if latent_dim is None and self.interface.latent is not None and not problems:
+            problems.append("its latent size is not fixed")
+        if problems:
+            raise ModelError(f"{self.path} is no {self.interface.role}: {'; '.join(problems)}")
+        return latent_dim or 0
+
+
+def _reopen(model: type[Any], arguments: dict[str, Any], sha256: str, precision: str) -> OnnxModel:
+    opened: OnnxModel = model(**arguments)
+    opened.precision = precision  # which a file does not say that is named itself
+    if opened.sha256 != sha256:
+        raise ModelError(
+            f"{opened.path} is another file here than where the job was started; copy the model here again"
+        )
+    return opened
+
+
+def open_session(path: Path, provider: str = "cpu") -> tuple[ort.InferenceSession, str]:
+    """A session on an ONNX file, one thread per call, and the SHA-256 of the bytes that it runs.
+
+    Raises:
+        ModelError: no such file, not ONNX, or not whole: some of its data lie in another file; or no such provider.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path} was not found; expected an ONNX file or a folder with {MODEL_FILE}")
+    providers = _providers(provider)
+    content = path.read_bytes()
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        external = find_external_tensor(content)
+        session = None if external else ort.InferenceSession(content, options, providers=providers)
+    except Exception as error:
+        # ONNX Runtime raises a dozen unrelated classes; each means that the file cannot be run.
+        raise ModelError(f"{path} is not a usable ONNX file: {_one_line(error)}") from error
+    if external:
+        raise ModelError(
+            f"{path} keeps the data of its tensor {external} in another file; export it with its data inside"
+        )
+    return session, hashlib.sha256(content).hexdigest()
+
+
+def _providers(wanted: str) -> list[str]:
+    """ONNX Runtime's names of the provider that is wanted and of the CPU, which takes what the other can't."""
+    # In ONNX Runtime's order, fastest first. Azure runs nothing here, TensorRT builds an engine for minutes.
+    available = {_short(name): name for name in ort.get_available_providers() if not name.startswith("Azure")}
+    choice = next(name for name in available if name != "tensorrt") if wanted == AUTO else wanted
+    if choice not in available:
+        raise ModelError(
+            f"ONNX Runtime has no provider {wanted!r} here, it has {', '.join(available)}; "
+            "choose one of them or install another build of ONNX Runtime"
+        )
+    return list(dict.fromkeys([available[choice], available["cpu"]]))
+
+
+def _short(provider: str) -> str:
+    return provider.removesuffix("ExecutionProvider").lower()
+
+
+def _find(path: Path, interface: Interface, precision: str) -> Path:
+    """The file of a model; the files of a bundle are checked before one of them is opened."""
+    if not (path / MANIFEST_FILE).is_file():
+        if precision != FLOAT32:
+            raise ModelError(f"{path} holds no {MANIFEST_FILE} that names its {precision} variant; give a bundle")
+        return path / MODEL_FILE if path.is_dir() else path
+    bundle = open_bundle(path)
+    if interface.role not in bundle.models:
+        raise BundleError(f"{path} holds the {' and '.join(bundle.models)}, expected the {interface.role}")
+    variants = bundle.models[interface.role].variants
+    if precision not in variants:
+        raise BundleError(f"{path} holds the variants {', '.join(variants)}, not {precision}; choose one of them")
+    return path / variants[precision].file
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
