@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.data.prepared import read_split
 from pipeline.errors import BundleError, DataError, FormatError
-from pipeline.exploring.node import SITE, bundle, node_modules
+from pipeline.exploring.node import SITE, bundle_scripts, node_modules
 from pipeline.exploring.serve import POLICY
 from pipeline.inference.bundle import FLOAT32, Bundle, check_files, read_bundle
 from pipeline.measures.elbo import kl_per_latent
@@ -123,7 +123,7 @@ def _read_latents(path: Path, about: Bundle) -> _Latents:
 
 
 def _write_code(folder: Path) -> None:
-    bundle({"app": "main.ts", "worker": "worker.ts"}, folder)
+    bundle_scripts({"app": "main.ts", "worker": "worker.ts"}, folder)
     for name in ("style.css", "icon.svg"):
         shutil.copyfile(SITE / name, folder / name)
     page = (SITE / "index.html").read_text(encoding="utf-8")

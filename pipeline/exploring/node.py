@@ -71,7 +71,7 @@ def node_modules(*, development: bool = False) -> Path:
     return target / "node_modules"
 
 
-def bundle(entries: dict[str, str], output: Path) -> None:
+def bundle_scripts(entries: dict[str, str], output: Path) -> None:
     """Bundle modules of `site/src`, as {name in `output`: source}, each into one file.
 
     Raises:
