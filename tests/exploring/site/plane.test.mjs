@@ -44,7 +44,7 @@ test("the map shows the two latents of largest KL, in the order of their numbers
   assert.deepEqual(byActivity(site), [1, 3, 0, 2]);
   const plane = latentPlane(site);
   assert.deepEqual(plane.labels, ["z[1], KL 3.00 nats", "z[3], KL 2.25 nats"]);
-  assert.match(plane.caption, /^Latents 1 and 3, .* of 4: 5\.3 of 5\.8 nats/); // 5.25 of 5.75
+  assert.match(plane.caption, /^Latents 1 and 3, the two of 4 with the largest KL: 5\.3 of 5\.8 nats/); // 5.25 of 5.75
   near(project(plane, [10, 20, 30, 40]), [20, 40]);
 });
 

@@ -37,7 +37,7 @@ test("latents of another number of digits are refused", async () => {
 
 for (const [folder, pattern] of Object.entries({
   altered: /latents\.bin is not the file .* SHA-256/,
-  short: /latents\.bin is not the file .* 9 bytes, 10 /,
+  short: /latents\.bin is not the file .* 9 bytes, expected 10/,
   missing: /latents\.bin is missing: .* 404/,
 }))
   test(`a file that is ${folder} is told to the person`, async () => {
