@@ -1,1 +1,1 @@
-"""Models and test images to figures, and the model card."""
+"""Turn models and test images into figures and a model card."""

@@ -1,4 +1,4 @@
-"""Stage `evaluate`: figures of the test digits, from the ONNX models, and the model card."""
+"""Stage `evaluate`: measure the ONNX models on the test digits, and write the model card."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.errors import DataError, FormatError, ParamsError
 from pipeline.evaluating.card import CARD_FILE, model_card
 from pipeline.evaluating.latent_figures import latent_figures
 from pipeline.evaluating.probe_figures import Features, knn_accuracy, linear_probe_accuracy
-from pipeline.evaluating.sample_figures import NEIGHBOURS, Manifold, precision_recall, principal_components
+from pipeline.evaluating.sample_figures import NEIGHBOURS, Support, precision_recall, principal_components
 from pipeline.inference.session import Decoder, Encoder, check_pair
 from pipeline.jobs.draws import mixture, prior
 from pipeline.measures.elbo import estimate
@@ -34,14 +34,16 @@ if TYPE_CHECKING:
 def evaluate(params: Evaluate, exports: Path, prepared: Path, metrics: Path) -> dict[str, Any]:
     """Write the figures to `metrics` and the model card to `exports`.
 
+    The card is not listed in the bundle's manifest: its figures exist only after the bundle is sealed.
+
     Returns:
         The `source` of the data and the figures under `test`, `likelihood`, `latents` and `samples`, as
         docs/figures.md defines them.
 
     Raises:
         ModelError: a model is missing, damaged or has another interface, or the two have different latent sizes.
-        DataError: there are no prepared digits, too few, or no manifest.
-        ParamsError: there are more neighbours than training digits.
+        DataError: the prepared digits or the manifest are missing, or there are too few digits.
+        ParamsError: `evaluate.neighbours` is larger than the number of training digits.
     """
     encoder, decoder = Encoder(exports / "encoder"), Decoder(exports / "decoder")
     check_pair(encoder, decoder)
@@ -60,7 +62,7 @@ def evaluate(params: Evaluate, exports: Path, prepared: Path, metrics: Path) -> 
     elbo = estimate(encoder, decoder, images, params.samples, params.seed)
     binary = binarise(images, params.seed)
     likelihood = estimate_likelihood(encoder, decoder, binary, params.importance_samples, params.seed)
-    # Blocks of rows keep all cores busy; further threads of BLAS would wait for each other, and round differently.
+    # Blocks of rows already keep all cores busy; more BLAS threads would compete with them and change the rounding.
     with threadpool_limits(1, user_api="blas"):
         figures = {
             "source": source,
@@ -84,7 +86,7 @@ def _read(prepared: Path, split: str) -> Digits:
 
 
 def _sources(exports: Path, count: int, seed: int, latent_dim: int) -> dict[str, LatentSource]:
-    """Where the latents of generated digits come from, by name; the mixture where one was exported."""
+    """Where the latents of generated digits come from, by name; includes the mixture if one was exported."""
     sources: dict[str, LatentSource] = {"prior": prior(count, seed, latent_dim)}
     path = exports / "decoder" / MIXTURE.role
     if path.is_dir():
@@ -93,7 +95,7 @@ def _sources(exports: Path, count: int, seed: int, latent_dim: int) -> dict[str,
 
 
 def _probes(encoder: Encoder, train: Digits, test: Digits, neighbours: int) -> dict[str, float]:
-    """Of latents, in float64 since near digits may differ little, and of pixels, in float32 for speed."""
+    """Accuracies on latents, in float64 since close digits differ little, and on pixels, in float32 for speed."""
     fit, told = (Features(encoder(images)[0].astype(np.float64), labels) for images, labels in (train, test))
     fit_pixels, told_pixels = (Features(_grey(images), labels) for images, labels in (train, test))
     accuracies = {
@@ -108,13 +110,13 @@ def _probes(encoder: Encoder, train: Digits, test: Digits, neighbours: int) -> d
 def _samples(
     decoder: Decoder, sources: dict[str, LatentSource], train: NDArray[np.uint8], test: NDArray[np.uint8]
 ) -> dict[str, dict[str, float]]:
-    """Precision and recall of as many generated digits as there are test digits, by where their latents come from."""
+    """Precision and recall by source of latents, of as many generated digits as there are test digits."""
     features = principal_components(_grey(train))
-    real = Manifold(features(_grey(test)))
+    real = Support(features(_grey(test)))
     figures = {}
     for name, source in sources.items():
         generated = decoder(source.read(0, source.count)().z)
-        figures[name] = precision_recall(real, Manifold(features(generated.reshape(-1, PIXELS))))
+        figures[name] = precision_recall(real, Support(features(generated.reshape(-1, PIXELS))))
     return figures
 
 

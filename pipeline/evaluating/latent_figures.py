@@ -1,4 +1,4 @@
-"""What the latents hold: which of them are in use, and how far their aggregate is from the prior."""
+"""How the model uses its latents: which of them are active, and how far their aggregate is from the prior."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.floating[Any]]
 
-# Burda et al. (2015), arXiv:1509.00519, section 5.2: the variance over images of the mean of an active latent.
+# Burda et al. (2015), arXiv:1509.00519, section 5.2: the posterior mean of an active latent varies by more than this.
 ACTIVE_VARIANCE = 0.01
-_BLOCK = 128  # draws whose density under all images is held at a time
-_STREAM = 3  # of random numbers, apart from those of `elbo.estimate` and of the likelihood
+_BLOCK = 128  # draws whose density under all posteriors is computed at a time
+_STREAM = 3  # of random numbers, independent of those in `elbo.estimate` and in the likelihood
 
 
 @dataclass(frozen=True)
 class Aggregate:
-    """KL(q(z) || p(z)) in nats, q(z) being the mean of the images' posteriors, and what that leaves of the KL.
+    """KL(q(z) || p(z)) in nats, where q(z) is the mean of the images' posteriors, and the rest of the mean KL.
 
-    Hoffman & Johnson, ELBO surgery (2016): the mean KL is this and the mutual information of image and
-    latents together.
+    Hoffman & Johnson, ELBO surgery (2016): the mean KL is the sum of this divergence and the mutual information between
+    image and latents.
     """
 
     kl: float
@@ -37,15 +37,15 @@ class Aggregate:
 
 
 def active(z_mean: Floats) -> NDArray[np.bool_]:
-    """Which latents are in use: `[n, latent_dim]` to `[latent_dim]`."""
+    """Whether each latent is active: `[n, latent_dim]` to `[latent_dim]`."""
     in_use: NDArray[np.bool_] = z_mean.var(axis=0, dtype=np.float64) > ACTIVE_VARIANCE
     return in_use
 
 
 def aggregate_posterior(z_mean: Floats, z_log_var: Floats, seed: int) -> Aggregate:
-    """Estimate from one draw per image, with noise from `numpy.random.default_rng([seed, 0, 3])`.
+    """Estimate the divergence from one draw per image, with noise from `numpy.random.default_rng([seed, 0, 3])`.
 
-    The density of each draw is that of the whole mixture of n Gaussians, so the cost grows with n^2.
+    Each draw is evaluated under the full mixture of n Gaussians, so the cost grows with n^2.
 
     Args:
         z_mean: float32 `[n, latent_dim]`, n >= 2.
@@ -62,7 +62,7 @@ def aggregate_posterior(z_mean: Floats, z_log_var: Floats, seed: int) -> Aggrega
     constants = -0.5 * (mean**2 * precision + log_var).sum(axis=1) - math.log(n)
 
     def log_ratio(start: int) -> Floats:
-        """Of mixture and prior, whose 2 pi cancel."""
+        """Values of log q(z) - log p(z) for the draws from `start`; their factors of 2 pi cancel."""
         rows = z[start : start + _BLOCK]
         terms = np.concatenate([rows**2, rows], axis=1) @ weights
         terms += constants
@@ -78,7 +78,7 @@ def aggregate_posterior(z_mean: Floats, z_log_var: Floats, seed: int) -> Aggrega
 
 
 def latent_figures(z_mean: Floats, z_log_var: Floats, seed: int) -> dict[str, Any]:
-    """The figures of the test digits' latents, rounded; a `note` names the latents that are not in use."""
+    """The figures of the test digits' latents, rounded; `note` names the inactive latents, if there are any."""
     kl = kl_per_latent(z_mean, z_log_var).mean(axis=0)
     in_use = active(z_mean)
     aggregate = aggregate_posterior(z_mean, z_log_var, seed)

@@ -1,4 +1,4 @@
-"""How good and how varied generated digits are: precision and recall of manifolds.
+"""Precision and recall of generated digits: how many look real, and how much of the real variety they cover.
 
 Kynkaanniemi et al., Improved Precision and Recall Metric for Assessing Generative Models (2019), arXiv:1904.06991.
 """
@@ -17,41 +17,41 @@ Floats = NDArray[np.floating[Any]]
 
 NEIGHBOURS = 3  # as in the paper
 COMPONENTS = 64
-_BLOCK = 256  # rows whose distances to all others are held at a time
+_BLOCK = 256  # rows whose distances to all others are computed at a time
 
 
 @dataclass(frozen=True)
 class FeatureSpace:
-    """The first principal components of training pixels; distances in it are Euclidean."""
+    """The first 64 principal components of the training pixels, with Euclidean distance."""
 
     mean: NDArray[np.float32]
     components: NDArray[np.float32]
 
     def __call__(self, pixels: NDArray[np.float32]) -> Floats:
-        """Images float32 `[n, 784]` in [0, 1] to features, float64 `[n, 64]`."""
+        """Map images, float32 `[n, 784]` in [0, 1], to features, float64 `[n, 64]`."""
         features: Floats = ((pixels - self.mean) @ self.components).astype(np.float64)
         return features
 
 
 def principal_components(pixels: NDArray[np.float32]) -> FeatureSpace:
-    """Fit the feature space to training images, float32 `[n, 784]` in [0, 1]."""
+    """Fit the feature space to training images: float32 `[n, 784]` in [0, 1]."""
     mean = pixels.mean(axis=0)
     centred = pixels - mean
-    _, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64))  # in ascending order of their variance
+    _, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64))  # in ascending order of variance
     return FeatureSpace(mean, vectors[:, -COMPONENTS:].astype(np.float32))
 
 
-class Manifold:
-    """The union of balls around points, each as wide as the distance to the point's k-th nearest neighbour.
+class Support:
+    """An estimate of where a distribution has its points, which the paper calls its manifold (equation 2).
 
-    Equation 2 of the paper; a ball holds its surface.
+    It is the union of closed balls around the given points, each reaching to the point's k-th nearest neighbour.
     """
 
     def __init__(self, points: Floats, neighbours: int = NEIGHBOURS) -> None:
-        """Measure the balls around features, float64 `[n, d]`, n > `neighbours`."""
+        """Compute the radii of the balls around features, float64 `[n, d]`, n > `neighbours`."""
 
         def radii(start: int) -> Floats:
-            # The nearest of all is the point itself.
+            # Each point is its own nearest neighbour.
             nearest = np.partition(_squared(points[start : start + _BLOCK], points), neighbours, axis=1)
             radius: Floats = nearest[:, neighbours]
             return radius
@@ -60,7 +60,7 @@ class Manifold:
         self._squared_radii = np.concatenate(list(map_ordered(radii, range(0, len(points), _BLOCK), cores())))
 
     def share(self, features: Floats) -> float:
-        """Of features `[m, d]`, those that lie within, from 0 to 1."""
+        """The share of features `[m, d]` that lie in the support, from 0 to 1."""
 
         def within(start: int) -> int:
             inside = _squared(features[start : start + _BLOCK], self.points) <= self._squared_radii
@@ -69,8 +69,8 @@ class Manifold:
         return sum(map_ordered(within, range(0, len(features), _BLOCK), cores())) / len(features)
 
 
-def precision_recall(real: Manifold, generated: Manifold) -> dict[str, float]:
-    """Equations 1 and 3, rounded: how many generated images look real, how many real ones can be generated."""
+def precision_recall(real: Support, generated: Support) -> dict[str, float]:
+    """Equations 1 and 3 of the paper, rounded to 4 decimals."""
     return {
         "precision": round(real.share(generated.points), 4),
         "recall": round(generated.share(real.points), 4),

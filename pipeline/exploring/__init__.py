@@ -1,1 +1,1 @@
-"""Models and latents to a page on which a person moves through the latent space, computed in their browser."""
+"""Build and serve a page for exploring the latent space; the models run in the browser."""

@@ -1,4 +1,4 @@
-"""Stage `explore`: a bundle and the latents of the test digits to a static page."""
+"""Stage `explore`: build a static page from a bundle and the latents of the test digits."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.data.prepared import read_split
 from pipeline.errors import BundleError, DataError
-from pipeline.exploring.node import SITE, bundle, node_modules
+from pipeline.exploring.node import SITE, bundle_scripts, node_modules
 from pipeline.exploring.serve import POLICY
 from pipeline.inference.bundle import open_bundle
 from pipeline.inference.manifest import Manifest
@@ -24,9 +24,9 @@ SITE_FILE, SITE_SCHEMA = "site.json", 1
 RUNTIME = "ort-wasm-simd-threaded.wasm"
 NO_LABEL = 255
 COLUMNS = 100  # digits in a row of the sheet
-LEVELS = 32  # of grey in it: a third smaller than with 256, and moves what the encoder gives by less than a dot's width
+LEVELS = 32  # of grey: a third smaller than with 256, and moves a digit's latents by less than a dot's width
 OWN = ("*.html", "*.css", "*.svg", "*.js", "*.wasm", "*.txt", SITE_FILE, "data", "encoder", "decoder")
-PACKAGES = (  # whose notices are not in their code already
+PACKAGES = (  # whose licence notices are not in their code
     *(f"d3-{part}" for part in ("array", "color", "dispatch", "drag", "ease", "interpolate", "selection", "timer")),
     "d3-transition",
     "d3-zoom",
@@ -41,14 +41,14 @@ def build(exports: Path, latents: Path, prepared: Path, output: Path) -> dict[st
 
     Args:
         exports: the bundle of both models.
-        latents: of the test digits, as `vae encode` writes them to Parquet.
-        prepared: the folder of the prepared arrays, for the test digits themselves.
-        output: the folder to write, whole or not at all.
+        latents: the latents of the test digits, as Parquet written by `vae encode`.
+        prepared: the folder of the prepared arrays, which has the test digits themselves.
+        output: the folder to write; it appears complete or not at all.
 
     Raises:
         ToolError: Node is missing, or the npm packages cannot be installed.
         BundleError: a file of the bundle is missing or damaged.
-        DataError: the latents or the digits are missing, or do not belong to these models.
+        DataError: the latents or the digits are missing, or were not encoded by these models.
     """
     about = open_bundle(exports)
     missing = {"encoder", "decoder"} - set(about.models)
@@ -91,7 +91,7 @@ def _read_latents(path: Path, exports: Path, about: Manifest) -> EncodedRows:
 
 
 def _write_code(folder: Path) -> None:
-    bundle({"app": "main.ts", "worker": "worker.ts"}, folder)
+    bundle_scripts({"app": "main.ts", "worker": "worker.ts"}, folder)
     for name in ("style.css", "icon.svg"):
         shutil.copyfile(SITE / name, folder / name)
     page = (SITE / "index.html").read_text(encoding="utf-8")
@@ -103,9 +103,9 @@ def _write_code(folder: Path) -> None:
 
 
 def _write_latents(path: Path, rows: EncodedRows) -> list[float]:
-    """z_mean int16 `[n, latent_dim]` in steps of each latent, then labels uint8 `[n]`; returns the steps.
+    """Write z_mean as int16 `[n, latent_dim]`, then labels as uint8 `[n]`; return the value of a step of each latent.
 
-    Half a step is about 0.0001: less than a pixel at every zoom, for half the bytes.
+    Rounding by half a step, about 0.0001, is less than a pixel at every zoom and halves the size.
     """
     largest = np.abs(rows.z_mean).max(axis=0)
     step = np.where(largest > 0, largest / 32767, 1).astype(np.float64)
@@ -114,7 +114,7 @@ def _write_latents(path: Path, rows: EncodedRows) -> list[float]:
 
 
 def _write_sheet(path: Path, images: NDArray[np.uint8]) -> None:
-    """The digits row by row on one sheet: a small file and one request, where 10,000 pictures were needed."""
+    """Write all digits as one sheet, row by row: one small file instead of 10,000."""
     from PIL import Image  # noqa: PLC0415
 
     grey = np.rint(np.rint(images / 255 * (LEVELS - 1)) * (255 / (LEVELS - 1))).astype(np.uint8)
@@ -122,7 +122,7 @@ def _write_sheet(path: Path, images: NDArray[np.uint8]) -> None:
 
 
 def _copy_models(exports: Path, about: Manifest, folder: Path) -> dict[str, str]:
-    """Copy the files that the page runs; the encoder as fp16, which is half as large and as good."""
+    """Copy the models that the page runs; the encoder as fp16, which is half the size and accurate enough."""
     decoder, encoder = about.models["decoder"].variants, about.models["encoder"].variants
     chosen = {"decoder": decoder[FLOAT32].file, "encoder": encoder.get("fp16", encoder[FLOAT32]).file}
     if "int8" in decoder:
@@ -134,11 +134,11 @@ def _copy_models(exports: Path, about: Manifest, folder: Path) -> dict[str, str]
 
 
 def _principal_plane(z_mean: Floats) -> dict[str, Any]:
-    """The plane through the mean along which the latents vary most, and its share of their variance."""
+    """The plane through the mean along which the latents vary most, and its share of the variance."""
     mean = z_mean.mean(axis=0, dtype=np.float64)
     variances, axes = np.linalg.eigh(np.cov(z_mean.astype(np.float64), rowvar=False))
     two = axes[:, ::-1][:, :2].T
-    two = two * np.sign(two[np.arange(2), np.abs(two).argmax(axis=1)])[:, None]  # an axis has no sign of its own
+    two = two * np.sign(two[np.arange(2), np.abs(two).argmax(axis=1)])[:, None]  # the sign of an axis is arbitrary
     share = float(variances[::-1][:2].sum() / variances.sum())
     return {"mean": _rounded(mean), "axes": [_rounded(axis) for axis in two], "share": round(share, 4)}
 

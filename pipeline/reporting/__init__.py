@@ -1,1 +1,1 @@
-"""Latents and images to numbers and pictures, from the ONNX files that ship."""
+"""Turn models, latents and figures into pictures and a page."""

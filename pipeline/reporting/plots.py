@@ -1,4 +1,4 @@
-"""Charts: where the digits lie among the latents, and how training went."""
+"""Charts: the test digits in latent space, and the training curves."""
 
 import csv
 import io
@@ -16,26 +16,26 @@ from PIL import Image
 
 from pipeline.errors import DataError, FormatError
 
-# Paul Tol's "muted" scheme, its two lightest darkened for thin numerals, and black: ten colours that colour-blind
-# people tell apart, of different lightness. https://personal.sron.nl/~pault/
+# Paul Tol's "muted" scheme with its two lightest colours darkened for thin numerals, plus black: ten colours of
+# different lightness that colour-blind people can distinguish. https://personal.sron.nl/~pault/
 COLOURS = (
     "#332288", "#5AA9D0", "#44AA99", "#117733", "#999933", "#C2AD45", "#CC6677", "#882255", "#AA4499", "#000000",
 )  # fmt: skip
 DPI = 144  # twice what CSS calls a pixel
 _WIDTH = 8.4  # inches
 _CURVES = {"loss": "loss", "reconstruction": "reconstruction", "kl": "KL"}
-_SPLITS: dict[str, dict[str, Any]] = {  # told apart without colour, too: in print, or by those who do not see it
+_SPLITS: dict[str, dict[str, Any]] = {  # distinguishable without colour as well
     "train": {"label": "training", "color": "#332288", "linestyle": "-", "marker": "o"},
     "eval": {"label": "validation", "color": "#CC6677", "linestyle": "--", "marker": "s", "markerfacecolor": "white"},
 }
-_LAYERS = 10  # in which the digits are drawn, so that none covers the others
+_LAYERS = 10  # the digits are drawn in turn, so that none covers the others
 
 Floats = NDArray[np.float32]
 Curve = tuple[list[int], list[float]]
 
 
 def most_active(kl_per_latent: Sequence[float], count: int) -> list[int]:
-    """The numbers of the latents with the largest KL from the prior, largest first."""
+    """The indices of the `count` latents with the largest KL, largest first."""
     return [int(latent) for latent in np.argsort(-np.asarray(kl_per_latent), kind="stable")[:count]]
 
 
@@ -46,14 +46,16 @@ def scatter_latents(
     title: str,
     path: Path,
 ) -> None:
-    """Plot `z_mean` `[n, latent_dim]`, each as its digit, along the two latents with the largest KL.
+    """Plot each row of `z_mean` `[n, latent_dim]` as its numeral, along the two latents with the largest KL.
 
-    Below, once more for each digit by itself. With one latent the digit is the other axis.
+    Below it, a small plot for each digit. With one latent, the label is the other axis.
     """
     axes = sorted(most_active(kl_per_latent, 2))
     x = z_mean[:, axes[0]]
     single = len(axes) == 1
-    noise = np.random.default_rng(0).uniform(-0.35, 0.35, len(labels)) if single else 0  # so that none hides another
+    noise = (
+        np.random.default_rng(0).uniform(-0.35, 0.35, len(labels)) if single else 0
+    )  # so that they do not hide one another
     y: NDArray[Any] = labels + noise if single else z_mean[:, axes[1]]
     figure = Figure(
         figsize=(_WIDTH, 7.5 if single else 12), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)
@@ -81,13 +83,13 @@ def training_curves(folder: Path, source: str, path: Path) -> None:
 
     Raises:
         DataError: a file is missing.
-        FormatError: it does not hold steps and numbers.
+        FormatError: a file does not hold steps and numbers.
     """
     figure = Figure(figsize=(_WIDTH, 3.4), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
     for plot, (metric, name) in zip(figure.subplots(1, len(_CURVES)), _CURVES.items(), strict=True):
         for split, style in _SPLITS.items():
             epochs, values = _read_curve(folder / split / f"{metric}.tsv", metric)
-            every = -(-len(epochs) // 20)  # more markers would make one thick line
+            every = -(-len(epochs) // 20)  # more markers would merge into a thick line
             plot.plot(epochs, values, linewidth=1.8, markersize=5, markevery=every, **style)
         plot.set_title(name)
         plot.set_xlabel("epoch")
@@ -102,12 +104,12 @@ def training_curves(folder: Path, source: str, path: Path) -> None:
 
 
 def axis_label(latent: int, kl_per_latent: Sequence[float]) -> str:
-    """What an axis along a latent is called."""
+    """The label of an axis along a latent."""
     return f"z[{latent}], KL {kl_per_latent[latent]:.2f} nats"
 
 
 def save(figure: Figure, path: Path, mode: Literal["RGB", "L"] = "RGB") -> None:
-    """Write a figure as PNG of equal bytes for equal pixels, without the transparency that Matplotlib adds."""
+    """Write a figure as a PNG whose bytes depend only on its pixels, without the alpha channel that Matplotlib adds."""
     with io.BytesIO() as file:
         figure.savefig(file, format="png")
         with Image.open(file) as picture:
@@ -115,7 +117,7 @@ def save(figure: Figure, path: Path, mode: Literal["RGB", "L"] = "RGB") -> None:
 
 
 def _each_digit(plots: Iterable[Axes], x: Floats, y: NDArray[Any], labels: NDArray[np.uint8]) -> None:
-    """Each digit in black before all the others in grey."""
+    """One plot per digit: that digit in black, the others in grey behind it."""
     for digit, plot in enumerate(plots):
         rows = labels == digit
         for shown, colour in ((~rows, "#cccccc"), (rows, "#000000")):
@@ -125,7 +127,7 @@ def _each_digit(plots: Iterable[Axes], x: Floats, y: NDArray[Any], labels: NDArr
 
 
 def _read_curve(path: Path, metric: str) -> Curve:
-    """Epochs, from 1 on, and the values of one file of DVCLive."""
+    """The epochs, counted from 1, and the values in one of DVCLive's files."""
     try:
         with path.open(newline="") as file:
             rows = [(int(row["step"]) + 1, float(row[metric])) for row in csv.DictReader(file, delimiter="\t")]

@@ -1,4 +1,4 @@
-"""Stage `report`: pictures of what the models do, and one page with them and all figures."""
+"""Stage `report`: draw what the models do, and write one page with these pictures and all figures."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from PIL import Image
 
 from pipeline.data.prepared import read_json, read_split
 from pipeline.errors import DataError
+from pipeline.evaluating.definitions import GROUPS, HEADLINE, Meaning, flatten
+from pipeline.evaluating.variants import variants
 from pipeline.inference.session import Decoder, Encoder, check_pair
 from pipeline.measures.elbo import kl_per_latent
-from pipeline.reporting.definitions import GROUPS, HEADLINE, Meaning, flatten
 from pipeline.reporting.plots import scatter_latents, training_curves
 from pipeline.reporting.sheets import interpolations, manifold, traversals
 from pipeline.shared.files import atomic_file, atomic_folder
 from pipeline.shared.interface import MANIFEST_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _SHEETS = ("reconstructions.png", "prior.png", "mixture.png")  # of stage `generate`
@@ -33,30 +34,30 @@ _OWN = ("latents.png", "manifold.png", "traversals.png", "interpolations.png", "
 
 @dataclass(frozen=True)
 class Inputs:
-    """The files and folders that the report tells of."""
+    """The files and folders that the report is made from."""
 
     exports: Path
-    """The models, their manifest, and the sheets in `samples/`."""
+    """The models, their manifest, and the sheets of digits in `samples/`."""
     prepared: Path
     """The test digits."""
     origin: Path
-    """The parameters and data that the weights came from, as `train` wrote them beside these."""
+    """The parameters and data of the training run, which `train` records beside the weights."""
     curves: Path
-    """DVCLive's figures of each epoch."""
+    """DVCLive's metrics of each epoch."""
     metrics: Path
     """The figures of `evaluate`."""
 
 
 @dataclass(frozen=True)
 class _Picture:
-    """A picture in the page: `alt` says what is seen, `caption` how to read it."""
+    """A picture in the page: `alt` says what it shows, `caption` how to read it."""
 
     title: str
     alt: str
     caption: str
     png: bytes
     lettered: bool
-    """Whether there is text in it, which must stay readable."""
+    """Whether it contains text, which must stay readable on small screens."""
 
     @property
     def uri(self) -> str:
@@ -64,21 +65,21 @@ class _Picture:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height in CSS pixels: two pixels of the picture each, so that it is crisp on fine screens."""
+        """Width and height in CSS pixels; each is two pixels of the picture, for sharpness on high-density screens."""
         with Image.open(io.BytesIO(self.png)) as image:
             return image.width // 2, image.height // 2
 
 
 def report(inputs: Inputs, plots: Path, page: Path) -> dict[str, Any]:
-    """Draw the pictures into the folder `plots` and write the page, which needs no other file.
+    """Draw the pictures into the folder `plots` and write the page, a single self-contained file.
 
     Returns:
-        How many `figures` and `pictures` it shows, and its `bytes`.
+        The number of `figures` and `pictures` on the page, and its size in `bytes`.
 
     Raises:
         ModelError: a model is missing, damaged or has another interface, or the two have different latent sizes.
-        DataError: figures, pictures, test digits or the manifest are missing or damaged; the stage to run is named.
-        OutputError: `plots` holds something else, or something cannot be written.
+        DataError: figures, pictures, test digits or the manifest are missing; the message names the stage to run.
+        OutputError: `plots` contains other files, or a file cannot be written.
     """
     metrics = read_json(inputs.metrics, "evaluate")
     manifest = read_json(inputs.exports / MANIFEST_FILE, "export")
@@ -86,8 +87,8 @@ def report(inputs: Inputs, plots: Path, page: Path) -> dict[str, Any]:
     source = origin["data"]["source"]
     if metrics.get("source") != source:
         raise DataError(
-            f"{inputs.metrics} has figures of the source {metrics.get('source')}, the models are of {source}; "
-            "run `vae evaluate` again"
+            f"{inputs.metrics} holds figures for the source {metrics.get('source')}, but the models were trained on "
+            f"{source}; run `vae evaluate` again"
         )
     pngs = {file: _read_png(inputs.exports / "samples" / file) for file in _SHEETS}
     with atomic_folder(plots, owns=_OWN) as beside:
@@ -129,7 +130,7 @@ def _render(
             for section in ("model", "train")
             for name, value in origin[section].items()
         ],
-        variants=list(_variants(manifest)),
+        variants=list(variants(manifest)),
     )
 
 
@@ -153,83 +154,60 @@ def _read_png(path: Path) -> bytes:
         raise DataError(f"{path} was not found; run `vae generate` (or `dvc repro`) first") from None
 
 
-def _variants(manifest: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """What was found when each file was checked, row by row."""
-    sizes = {file["path"]: file["bytes"] for file in manifest["files"]}
-    exact = manifest["validation"]["negative_elbo"]
-    files = [variant for model in manifest["models"].values() for variant in model["variants"].items()]
-    for name, about in [*files, *([("float32", manifest["mixture"])] if "mixture" in manifest else [])]:
-        budget = about.get("budget", {})
-        yield {
-            "name": name,
-            "file": about["file"],
-            "bytes": sizes[about["file"]],
-            "largest": _largest(about["largest_difference"]),
-            "mean": _largest(about["mean_difference"]) if "mean_difference" in about else None,
-            "mean_budget": budget.get("mean_difference"),
-            "cost": round(about["negative_elbo"] - exact, 3) + 0.0 if "negative_elbo" in about else None,
-            "cost_budget": budget.get("negative_elbo"),
-        }
-
-
-def _largest(differences: Any) -> float:
-    """Of numbers in dictionaries in dictionaries."""
-    return max(map(_largest, differences.values()), default=0.0) if isinstance(differences, dict) else differences
-
-
-# By section of the page: title, what is seen, how to read it.
+# By section of the page, for each picture: its title, what it shows, and how to read it.
 _PICTURES = {
     "digits": {
         "reconstructions.png": (
             "Reconstructions",
-            "Pairs of rows: test digits and, below each, what the decoder makes of its latents.",
-            "Test digits in the upper row of each pair; below them what the decoder makes of the means of "
-            "their latents.",
+            "Pairs of rows: test digits, with the reconstruction of each directly below it.",
+            "The upper row of each pair shows test digits, the lower row their reconstructions: what the decoder "
+            "produces from the means of their latents.",
         ),
         "interpolations.png": (
             "From digit to digit",
             "Rows of decoded digits that lead from one test digit to another.",
-            "Between the means of two test digits' latents. Linear: the straight line. Spherical, where there is "
-            "more than one latent: the arc, which stays as far from the origin as draws from the prior in many "
-            "dimensions do.",
+            "Decoded from points between the latent means of two test digits. Linear: along the straight line. "
+            "Spherical (with more than one latent): along the arc, which keeps the distance from the origin that draws "
+            "from the prior have in many dimensions.",
         ),
         "prior.png": (
             "Draws from the prior",
-            "A square sheet of digits decoded from draws of the prior.",
-            "Each decoded from latents drawn from N(0, I), none picked by hand.",
+            "A square grid of digits decoded from draws of the prior.",
+            "Each digit is decoded from latents drawn from N(0, I). None was picked by hand.",
         ),
         "mixture.png": (
             "Draws from the mixture",
-            "A square sheet of digits decoded from draws of a Gaussian mixture.",
-            "Each decoded from latents drawn from the Gaussian mixture that was fitted to the training "
-            "digits' latents.",
+            "A square grid of digits decoded from draws of a Gaussian mixture.",
+            "Each digit is decoded from latents drawn from the Gaussian mixture that was fitted to the latents of the "
+            "training digits.",
         ),
     },
     "latents": {
         "latents.png": (
-            "Where the digits lie",
-            "A scatter of the test digits' latents, each drawn as its numeral.",
-            "Each test digit stands, as its numeral, at the mean of its latents: along the two with the largest "
-            "KL, where there are more, and each digit once more by itself below; along a single one apart by digit.",
+            "Test digits in latent space",
+            "A scatter plot of the test digits' latents, each drawn as its numeral.",
+            "Each test digit is drawn as its numeral at the mean of its latents. With more than two latents, the axes "
+            "are the two with the largest KL; the small plots below pick out one digit each. With a single latent, the "
+            "digits are spread vertically by label.",
         ),
         "manifold.png": (
             "The manifold",
-            "Decoded digits on a grid, which change smoothly into each other.",
-            "The decoder along the same latents as above, in steps of equal probability under the prior.",
+            "A grid of decoded digits that change smoothly into one another.",
+            "Decoded from a grid over the same latents as above, in steps of equal probability under the prior.",
         ),
         "traversals.png": (
             "One latent at a time",
             "Rows of one digit that changes from left to right, one row per latent.",
-            "What each latent does to one test digit, largest KL first. A row without change belongs to a "
-            "latent that the decoder does not use.",
+            "How a test digit changes when a single latent is varied, with the largest KL first. If nothing changes in "
+            "a row, the decoder does not use that latent.",
         ),
     },
     "training": {
         "training.png": (
             "Loss, reconstruction and KL",
-            "Three charts over the epochs, training and validation: loss, reconstruction and KL.",
-            "Training figures are means over an epoch, while the weights change; validation figures are taken "
-            "at its end.",
+            "Three charts of loss, reconstruction and KL by epoch, for training and validation digits.",
+            "Training values are averaged over an epoch, while the weights change; validation values are measured at "
+            "its end.",
         ),
     },
 }

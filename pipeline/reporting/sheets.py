@@ -1,4 +1,4 @@
-"""Labelled sheets of what the decoder makes of walks through the latents, every pixel a whole number of pixels."""
+"""Labelled sheets of digits decoded along paths through latent space, each pixel enlarged by a whole factor."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ from pipeline.shared.interface import IMAGE_SHAPE
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
-_SIDE = 20  # of the manifold
-_MOST_ROWS = 20  # of traversals
-_STEPS = 11  # of a walk
-_FARTHEST = 3.0  # standard deviations of the prior
-_FONT, _GAP, _CHARACTER = 22, 14, 13  # pixels: of a letter's height, between groups, at most of a letter's width
+_SIDE = 20  # digits along a side of the manifold
+_MOST_ROWS = 20  # in a sheet of traversals
+_STEPS = 11  # in a path
+_FARTHEST = 3.0  # in a traversal: standard deviations of the prior
+_FONT, _GAP, _CHARACTER = 22, 14, 13  # pixels: height of text, between groups, widest character
 
 
 @dataclass(frozen=True)
 class _Row:
-    """Digits side by side, uint8 `[m, 28, 28]`; `apart` from the row above or not."""
+    """Digits side by side, uint8 `[m, 28, 28]`; `apart` asks for a gap above the row."""
 
     label: str
     images: Pixels
@@ -33,7 +33,7 @@ class _Row:
 
 
 def manifold(decoder: Decoder, kl_per_latent: Sequence[float], source: str, path: Path) -> None:
-    """Draw a grid over the quantiles of the prior along the two latents with the largest KL, the others 0.
+    """Draw the decoder over a grid of the prior's quantiles: the two latents with the largest KL, the others at 0.
 
     As in Kingma & Welling (2013), figure 4; with one latent, a single row.
     """
@@ -41,7 +41,7 @@ def manifold(decoder: Decoder, kl_per_latent: Sequence[float], source: str, path
     z = quantile_grid(_SIDE, decoder.latent_dim, axes)
     images = decoder.pixels(z)
     values = [
-        _number(value) if min(place, _SIDE - 1 - place) % 2 == 0 else ""  # else they would touch
+        _number(value) if min(place, _SIDE - 1 - place) % 2 == 0 else ""  # every second label only: they would touch
         for place, value in enumerate(z[:_SIDE, axes[0]])
     ]
     rows = [
@@ -58,7 +58,7 @@ def manifold(decoder: Decoder, kl_per_latent: Sequence[float], source: str, path
 def traversals(
     decoder: Decoder, start: Floats, digit: int, kl_per_latent: Sequence[float], source: str, path: Path
 ) -> None:
-    """Draw what each latent does, from -3 to 3, while the others keep their values in `start` `[latent_dim]`.
+    """Draw how each latent changes a digit, from -3 to 3, while the others keep their values in `start` `[latent_dim]`.
 
     The latents with the largest KL come first; at most 20 are shown.
     """
@@ -80,21 +80,21 @@ def traversals(
 def interpolations(
     decoder: Decoder, images: Pixels, labels: NDArray[np.uint8], z_mean: Floats, source: str, path: Path
 ) -> None:
-    """Draw the way from one digit to another: straight, and along the sphere.
+    """Draw the path from one digit to another: straight, and along the arc.
 
-    The pairs are the first digits of their kind: 0 and 5, 1 and 6, ... 4 and 9.
+    The pairs are the first test digits with the labels 0 and 5, 1 and 6, ... 4 and 9.
 
     Args:
         decoder: the model.
-        images: the originals, uint8 `[n, 28, 28]`.
-        labels: their digits, uint8 `[n]`.
+        images: the test digits, uint8 `[n, 28, 28]`.
+        labels: their labels, uint8 `[n]`.
         z_mean: their latents, float32 `[n, latent_dim]`.
-        source: of the digits.
-        path: of the picture.
+        source: the source of the data, for the title.
+        path: the PNG to write.
     """
     _, first = np.unique(labels, return_index=True)
     half = len(first) // 2
-    walks = (linear, spherical) if decoder.latent_dim > 1 else (linear,)  # between numbers there is but one way
+    walks = (linear, spherical) if decoder.latent_dim > 1 else (linear,)  # between two numbers there is only one path
     rows = []
     for a, b in zip(first[:half], first[half : 2 * half], strict=True):
         for walk in walks:
@@ -109,17 +109,17 @@ def interpolations(
 
 
 def linear(start: Floats, end: Floats, steps: int) -> Floats:
-    """`steps` points on the straight line between two latents `[latent_dim]`, both ends included."""
+    """`steps` points on the straight line between two points `[latent_dim]`, both ends included."""
     share = np.linspace(0, 1, steps, dtype=np.float32)[:, None]
     line: Floats = (1 - share) * start + share * end
     return line
 
 
 def spherical(start: Floats, end: Floats, steps: int) -> Floats:
-    """`steps` points on the arc between two latents `[latent_dim]`, both ends included.
+    """`steps` points on the arc between two points `[latent_dim]`, both ends included.
 
-    The angle grows evenly: White, Sampling Generative Networks (2016), arXiv:1609.04468, after Shoemake (1985). Where
-    the directions are the same, opposite or none, so that there is no one arc, the straight line.
+    The angle grows evenly: White, Sampling Generative Networks (2016), arXiv:1609.04468, after Shoemake (1985). If the
+    points are parallel, opposite or zero, no arc is defined, and the straight line is returned.
     """
     length = np.linalg.norm(start) * np.linalg.norm(end)
     angle = np.arccos(np.clip(start @ end / length, -1, 1)) if length else 0.0
@@ -131,7 +131,7 @@ def spherical(start: Floats, end: Floats, steps: int) -> Floats:
 
 
 def _number(value: float, digits: int = 2) -> str:
-    """With a minus sign that is as wide as a plus."""
+    """A number with a proper minus sign."""
     return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
@@ -145,16 +145,16 @@ def _draw(
     apart: Sequence[int] = (),
     axes: Sequence[str] = (),
 ) -> None:
-    """Write rows of digits with their labels, on a page of pixels, of which no one is interpolated.
+    """Write rows of digits with their labels as a PNG, without interpolating any pixel.
 
     Args:
-        rows: all with as many digits.
-        columns: the labels above them, or below if the sheet has axes.
-        title: first line bold.
-        path: of the PNG.
-        scale: how many pixels wide each pixel of a digit becomes.
-        apart: columns with a gap before them.
-        axes: what the columns, and the rows, are called.
+        rows: all of the same length.
+        columns: the labels of the columns, written above them, or below if the sheet has axes.
+        title: its first line is bold.
+        path: the PNG to write.
+        scale: the factor by which the digits are enlarged.
+        apart: the columns that have a gap before them.
+        axes: the labels of the horizontal and the vertical axis, if any.
     """
     cell = IMAGE_SHAPE[0] * scale
     heading, *notes = title.split("\n")
@@ -174,7 +174,7 @@ def _draw(
         for image, start in zip(row.images, x, strict=True):
             page[top : top + cell, start : start + cell] = image.repeat(scale, axis=0).repeat(scale, axis=1)
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
-    figure.figimage(page[:, :, None].repeat(3, axis=2))  # as colours: a colour map would change levels by one
+    figure.figimage(page[:, :, None].repeat(3, axis=2))  # as RGB: a colour map would change grey levels by one
 
     def write(text: str, at: tuple[float, float], *, size: float = _FONT, **how: str | float) -> None:
         points = size * 72 / DPI

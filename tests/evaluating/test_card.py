@@ -1,9 +1,10 @@
 import json
+from itertools import takewhile
 
 import jsonschema
 
 from pipeline.evaluating.card import model_card
-from pipeline.shared.interface import DECODER, ENCODER, MIXTURE
+from pipeline.shared.interface import ROLES
 from tests.evaluating.conftest import MANIFEST
 from tests.test_house import ROOT
 
@@ -18,6 +19,7 @@ FIGURES = {
     "latents": {
         "kl_per_latent": [3.0, 2.25, 0.01],
         "active": 2,
+        "note": "latents not in use: 2",
         "knn_accuracy": 0.6712,
         "knn_accuracy_pixels": 0.9677,
         "linear_probe_accuracy": 0.6468,
@@ -41,29 +43,46 @@ def test_the_card_states_figures_of_validation_and_test_digits() -> None:
 def test_the_card_states_likelihood_latents_and_samples() -> None:
     card = model_card(MANIFEST, FIGURES)
     for row in (
-        "upper bound of 5,000 draws (arXiv:1509.00519) | 147.55 \N{PLUS-MINUS SIGN} 0.46 nats |",
-        "negative ELBO | 150.62 nats |",
-        "active latents | 2 of 3 |",
-        "nearest neighbours from `z_mean`; from pixels | 67.1%; 96.8% |",
-        "logistic regression from `z_mean`; from pixels | 64.7%; 91.8% |",
-        "KL of all latents together from N(0, I) | 0.49 nats |",
-        "drawn from the prior (arXiv:1904.06991, 64 principal components) | 97.0%, 0.0% |",
-        "drawn from the mixture (arXiv:1904.06991, 64 principal components) | 98.1%, 0.2% |",
+        "| Negative log-likelihood | 147.55 nats | Upper bound on ",
+        "| \N{PLUS-MINUS SIGN} standard error | 0.456 nats | ",
+        "| Importance samples | 5,000 | ",
+        "| KL of each latent | 3.000, 2.250, 0.010 | ",
+        "| Active latents | 2 | ",
+        "| Note | | latents not in use: 2 |",
+        "| Nearest-neighbour accuracy, latents | 67.1% | Share of test digits ",
+        "| Linear-probe accuracy, pixels | 91.8% | ",
+        "| Aggregate posterior KL | 0.49 nats | ",
+        "| Precision, prior | 97.0% | ",
+        "| Recall, mixture | 0.2% | ",
     ):
         assert row in card
 
 
+def test_every_table_of_the_card_is_whole() -> None:
+    """Each row has as many cells as its heading, and no line of a template stands between them."""
+    lines = model_card(MANIFEST, FIGURES).splitlines()
+    starts = [i for i, line in enumerate(lines) if set(line) == set("|-")]
+    assert len(starts) == 6
+    for start in starts:
+        rows = list(takewhile(lambda line: line.startswith("|"), lines[start - 1 :]))
+        assert len(rows) >= 3
+        assert {row.count("|") for row in rows} == {rows[0].count("|")}
+        assert lines[start - 2] == lines[start - 1 + len(rows)] == ""
+
+
 def test_the_card_states_each_variant_and_its_price() -> None:
     card = model_card(MANIFEST, FIGURES)
-    assert "| `decoder/model.onnx` | float32 | 1,615,925 | | | 155.00 |" in card
-    assert "| `decoder/model_quantized.onnx` | int8 | 422,834 | 0.00300 | 0.0200 | +0.200 |" in card
+    assert "| `decoder/model.onnx` | float32 | 1,615,925 |  | 1e-07 |  |" in card
+    assert "| `decoder/model_quantized.onnx` | int8 | 422,834 | 0.00300 | 0.02 | +0.200 |" in card
 
 
 def test_the_card_explains_a_mixture_where_there_is_one() -> None:
     file = "decoder/mixture/model.onnx"
     listed = [*MANIFEST["files"], {"path": file, "bytes": 1234, "sha256": "0" * 64}]
-    card = model_card({**MANIFEST, "files": listed, "mixture": {"file": file}}, FIGURES)
-    assert f"| `{file}` | float32 | 1,234 | | | |" in card
+    card = model_card(
+        {**MANIFEST, "files": listed, "mixture": {"file": file, "largest_difference": {"numpy": {"z": 2e-6}}}}, FIGURES
+    )
+    assert f"| `{file}` | float32 | 1,234 |  | 2e-06 |  |" in card
     for tensor in (*MIXTURE.inputs, *MIXTURE.outputs):
         assert f"`{tensor.resolved(2)}` | {tensor.meaning}" in card
         assert tensor.meaning not in model_card(MANIFEST, FIGURES)
@@ -77,8 +96,8 @@ def test_a_model_of_the_sample_cannot_pass_for_one_of_the_full_set() -> None:
 
 def test_the_card_explains_every_input_and_output() -> None:
     card = model_card(MANIFEST, FIGURES)
-    for interface in (ENCODER, DECODER):
-        for tensor in (interface.input, *interface.outputs):
+    for role in MANIFEST["models"]:
+        for tensor in (*ROLES[role].inputs, *ROLES[role].outputs):
             assert f"`{tensor.resolved(2)}` | {tensor.meaning}" in card
 
 

@@ -12,8 +12,9 @@ from threadpoolctl import threadpool_limits
 
 from pipeline.data.binarise import binarise
 from pipeline.errors import DataError, FormatError, ModelError, ParamsError
+from pipeline.evaluating.definitions import GROUPS, MEANINGS, flatten
 from pipeline.evaluating.evaluate import evaluate
-from pipeline.evaluating.sample_figures import Manifold, precision_recall, principal_components
+from pipeline.evaluating.sample_figures import Support, precision_recall, principal_components
 from pipeline.inference import Decoder, Encoder
 from pipeline.jobs.latents import prior
 from pipeline.measures.elbo import estimate
@@ -73,13 +74,20 @@ def test_the_likelihood_is_the_bound_on_the_digits_as_they_were_drawn(
     assert found.negative_log_likelihood < found.negative_elbo
 
 
-def test_every_figure_is_defined_in_the_documentation(exports: Path, prepared: Path, reports: Path) -> None:
+def test_every_figure_is_defined_in_the_documentation_the_report_and_the_card(
+    exports: Path, prepared: Path, reports: Path
+) -> None:
     figures = run(exports, prepared, reports)
-    text = (ROOT / "docs/figures.md").read_text()
-    for group in ("test", "likelihood", "latents"):
-        assert f"## `{group}`" in text
-        assert [name for name in figures[group] if f"`{name.removesuffix('_pixels')}`" not in text] == []
-    assert set(figures["samples"]["prior"]) == {"precision", "recall"}
+    documentation, card = (ROOT / "docs/figures.md").read_text(), (exports / "README.md").read_text()
+    names = {key.rpartition(".")[2] for key in (figure.key for figure in flatten(figures))} - {"source"}
+    assert names == set(MEANINGS) - {"note"}  # which is there only where latents are inactive
+    for name in MEANINGS:
+        assert f"`{name.removesuffix('_pixels')}`" in documentation, name
+    for group in GROUPS:
+        assert f"## `{group}`" in documentation
+        for figure in flatten({group: figures[group]}):
+            # The card has a table of its own for the evidence lower bound.
+            assert group == "test" or f"| {figure.meaning.name} |" in card, figure.key
 
 
 def precision_recall_of(z: NDArray[np.float32], exports: Path, prepared: Path) -> dict[str, float]:
@@ -90,7 +98,7 @@ def precision_recall_of(z: NDArray[np.float32], exports: Path, prepared: Path) -
     with threadpool_limits(1, user_api="blas"):
         features = principal_components(train)
         digits = Decoder(exports / "decoder")(z).reshape(-1, 784)
-        return precision_recall(Manifold(features(test)), Manifold(features(digits)))
+        return precision_recall(Support(features(test)), Support(features(digits)))
 
 
 def test_samples_are_drawn_from_the_prior_with_the_seed(exports: Path, prepared: Path, reports: Path) -> None:

@@ -4,7 +4,7 @@ from scipy.spatial.distance import cdist
 from sklearn.decomposition import PCA
 
 from pipeline.evaluating import sample_figures as module
-from pipeline.evaluating.sample_figures import Floats, Manifold, precision_recall, principal_components
+from pipeline.evaluating.sample_figures import Floats, Support, precision_recall, principal_components
 
 
 def points(n: int, seed: int = 0, dimensions: int = 5) -> Floats:
@@ -12,7 +12,7 @@ def points(n: int, seed: int = 0, dimensions: int = 5) -> Floats:
 
 
 def compare(real: Floats, generated: Floats) -> tuple[float, float]:
-    found = precision_recall(Manifold(real), Manifold(generated))
+    found = precision_recall(Support(real), Support(generated))
     return found["precision"], found["recall"]
 
 
@@ -51,7 +51,7 @@ def test_both_are_the_definition_over_all_distances() -> None:
 def test_equal_images_are_a_manifold_of_one_point() -> None:
     """A decoder that has collapsed; the ball has no extent, but holds its centre."""
     real = points(100)
-    assert Manifold(np.tile(real[0], (50, 1))).share(real) == 0.01
+    assert Support(np.tile(real[0], (50, 1))).share(real) == 0.01
 
 
 def test_shares_do_not_depend_on_the_number_of_cores(monkeypatch: pytest.MonkeyPatch) -> None:

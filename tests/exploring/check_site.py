@@ -9,6 +9,8 @@ from pathlib import Path
 from pipeline.errors import PipelineError
 from pipeline.exploring.node import SITE, find_node, node_modules
 
+TESTS = Path(__file__).parent / "site"
+
 
 def main() -> int:
     try:
@@ -19,7 +21,7 @@ def main() -> int:
     if sys.argv[1:] == ["--install"]:
         return 0
     biome = subprocess.run(
-        [node, modules / "@biomejs/biome/bin/biome", "check", "--error-on-warnings"], cwd=SITE, check=False
+        [node, modules / "@biomejs/biome/bin/biome", "check", "--error-on-warnings", ".", TESTS], cwd=SITE, check=False
     )
     with tempfile.TemporaryDirectory() as name:  # packages are looked for beside the code, where there are none
         copy = Path(name) / "site"

@@ -192,9 +192,9 @@ export const MAP = {
     const caption = page.locator("#caption");
     if (task.latents <= 2) {
       assert.ok(await page.locator("#plane-choice").isHidden());
-      return assert.match(await caption.textContent(), task.latents === 1 ? /one latent/ : /Both latents/);
+      return assert.match(await caption.textContent(), task.latents === 1 ? /one latent/ : /The two latents/);
     }
-    assert.match(await caption.textContent(), /^Latents \d+ and \d+, the two most active of 20: /);
+    assert.match(await caption.textContent(), /^Latents \d+ and \d+, the two of 20 with the largest KL: /);
     const { z } = await state(page);
     await point({ page, context, task }, 0.3, 0.3);
     const along = (await state(page)).z.filter((value, i) => Math.abs(value - z[i]) > 1e-6);
@@ -202,7 +202,7 @@ export const MAP = {
     const dots = await ink(page, "map-base");
     await page.locator("#plane").selectOption("principal");
     await rest(page);
-    assert.match(await caption.textContent(), /^The principal plane of the 20 latents: \d+ % of the variance/);
+    assert.match(await caption.textContent(), /^The principal plane of the 20 latents, with \d+ % of the variance/);
     assert.notEqual((await ink(page, "map-base")).sum, dots.sum);
     await page.evaluate(() => window.explorer.store.change({ held: false }));
     await point({ page, context, task }, 0.6, 0.6);

@@ -11,7 +11,7 @@ async function told(of, pattern) {
   assert.match(await of.page.getByRole("alert").textContent(), pattern);
 }
 
-const lost = (path, pattern = new RegExp(`${path.split("/").at(-1)} is missing: the server answers with status 404`)) =>
+const lost = (path, pattern = new RegExp(`${path.split("/").at(-1)} is missing: the server answered with status 404`)) =>
   async (of) => {
     await of.page.route(`**/${path}`, (route) => route.fulfill({ status: 404 }));
     await told(of, pattern);
@@ -49,22 +49,22 @@ export const TROUBLES = {
   "an altered model": other(
     "decoder/model.onnx",
     flipped,
-    /decoder\/model\.onnx is not the file .* it has the SHA-256 [0-9a-f]{12}…, [0-9a-f]{12}… was expected/,
+    /decoder\/model\.onnx is not the file .* it has the SHA-256 [0-9a-f]{12}…, expected [0-9a-f]{12}…/,
   ),
   "altered latents": other("data/latents.bin", flipped, /data\/latents\.bin is not the file .* SHA-256/),
-  "a model that is cut short": other("decoder/model.onnx", (bytes) => bytes.subarray(1000), /bytes, [\d,]+ was expected/),
+  "a model that is cut short": other("decoder/model.onnx", (bytes) => bytes.subarray(1000), /bytes, expected [\d,]+/),
   "a page where the model should be": other("decoder/model.onnx", () => "<!doctype html>", /it has 15 bytes/),
   "a site.json of something else": other("site.json", () => '{"schema": 99}', /site\.json is not what this page expects/),
-  "a runtime that is damaged": other("ort-wasm-simd-threaded.wasm", (bytes) => bytes.subarray(0, 5000), /does not run/),
+  "a runtime that is damaged": other("ort-wasm-simd-threaded.wasm", (bytes) => bytes.subarray(0, 5000), /cannot be run/),
 
   "a foreign model": foreign("encoder/model_fp16.onnx", /decoder\/model\.onnx is another model: it has image, z_/),
-  "a file that is no model": foreign("icon.svg", /decoder\/model\.onnx does not run/),
+  "a file that is no model": foreign("icon.svg", /decoder\/model\.onnx cannot be run/),
 
   async "a model with other latents"(of) {
     const site = JSON.parse(await fetched(of.task, "site.json"));
     site.latent_dim = 3;
     await of.page.route("**/site.json", (route) => route.fulfill({ json: site }));
-    await told(of, /(another model: it has 2 latents, 3 were expected|latents\.bin does not hold)/);
+    await told(of, /(another model: it has 2 latents, expected 3|latents\.bin does not hold)/);
   },
 
   async "a server that is gone"(of) {

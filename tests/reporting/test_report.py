@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.errors import DataError, FormatError, ModelError, OutputError
-from pipeline.reporting.definitions import flatten
+from pipeline.evaluating.definitions import flatten
 from pipeline.reporting.report import Inputs, report
 from tests import onnx_models
 from tests.evaluating.conftest import MANIFEST
@@ -125,7 +125,7 @@ def test_the_page_states_parameters_data_and_checks(page: Page) -> None:
     assert "encoder_units [48]" in text
     assert "jit_compile true" in text
     assert f"digits.gz 12,345 {'ab' * 32}" in text
-    assert "Source: sample. Not the full MNIST" in text
+    assert "Source: sample. This is not the full MNIST" in text
     assert "decoder/model_quantized.onnx int8 422,834 0.02 0.003 (0.01) +0.200 (0.5)" in text
     assert "decoder/model.onnx float32 1,615,925 1e-07" in text
     for file in MANIFEST["files"]:
@@ -185,7 +185,7 @@ def test_the_mixture_of_a_bundle_is_told_of(inputs: Inputs, reports: Path) -> No
     (inputs.exports / "manifest.json").write_text(json.dumps(manifest))
     text = " ".join(run(inputs, reports).text.split())
     assert "has 20 Gaussians" in text
-    assert "of \N{MINUS SIGN}3.12 nats under it, \N{MINUS SIGN}4.50 nats under the prior" in text
+    assert "of \N{MINUS SIGN}3.12 nats under the mixture and of \N{MINUS SIGN}4.50 nats under the prior" in text
     assert f"{file} float32 4,321 2e-06" in text
 
 
@@ -231,7 +231,9 @@ def test_missing_metrics_are_one_line_on_the_command_line(tmp_path: Path) -> Non
 
 def test_figures_of_other_data_are_refused(inputs: Inputs, reports: Path) -> None:
     inputs.metrics.write_text(json.dumps({**METRICS, "source": "mnist"}))
-    with pytest.raises(DataError, match="figures of the source mnist, the models are of sample; run `vae evaluate`"):
+    with pytest.raises(
+        DataError, match="figures for the source mnist, but the models were trained on sample; run `vae evaluate`"
+    ):
         run(inputs, reports)
 
 

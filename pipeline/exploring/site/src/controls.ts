@@ -1,4 +1,4 @@
-/** Sliders, legend, choices of the map, and the buttons around it. */
+/** The sliders, the legend, the map's options and the buttons around it. */
 import { find, make } from "./dom";
 import { byActivity } from "./plane";
 import type { Latents, Site } from "./site";
@@ -40,7 +40,7 @@ function gaussian(): number {
   return Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
 }
 
-/** A button for each digit that hides and shows its dots. */
+/** A button for each digit, which hides or shows its dots. */
 export function buildLegend(store: Store, latents: Latents): void {
   const present = new Set(latents.labels);
   const buttons = [...Array(10).keys()]
@@ -71,7 +71,7 @@ export function buildLegend(store: Store, latents: Latents): void {
   store.listen((state, changed) => changed.has("hidden") && show(state));
 }
 
-/** What the map shows: radio buttons and the plane. */
+/** The options of the map: the layer, the plane and the zoom buttons. */
 export function buildChoices(store: Store, site: Site, zoomBy: (factor: number) => void): void {
   const layers = [...document.querySelectorAll<HTMLInputElement>("input[name=layer]")];
   for (const input of layers)

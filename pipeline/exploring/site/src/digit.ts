@@ -1,4 +1,4 @@
-/** The digit at the point: decoded as fast as the point moves, in words too, int8 beside float32 on request. */
+/** The digit at the point: decoded as it moves, described in words, and compared with int8 on request. */
 import { complain, find, settled, words } from "./dom";
 import type { LatentMap } from "./map";
 import { latest, type Models } from "./models";
@@ -9,13 +9,13 @@ import type { State, Store } from "./state";
 import { whenThemeChanges } from "./theme";
 
 const touch = matchMedia("(hover: none)");
-const KEPT = 101; // times of which the median is shown
+const KEPT = 101; // the last times, whose median is shown
 
 export class Times {
   readonly #times: number[] = [];
   #warm = false;
 
-  /** The first is left out: memory is set aside then. */
+  /** The first time is ignored, since the runtime allocates memory then. */
   add(milliseconds: number): void {
     if (this.#warm) this.#times.push(milliseconds);
     this.#warm = true;
@@ -80,7 +80,7 @@ export class DigitView {
       let largest = 0;
       for (const [i, value] of pixels.entries())
         largest = Math.max(largest, Math.abs(value - (this.#pixels?.[i] ?? 0)));
-      find("int8-caption").textContent = `int8, off by ${largest.toFixed(3)} at most`;
+      find("int8-caption").textContent = `int8, differs by at most ${largest.toFixed(3)}`;
     } catch (error) {
       complain(problem, error);
     }
@@ -91,18 +91,18 @@ export class DigitView {
     find("int8").hidden = !compare;
     find("point").textContent = `z = ${words(z)}`;
     find("held").textContent = touch.matches
-      ? "A finger on the map moves it."
+      ? "Move a finger over the map to move the point."
       : held
-        ? "Held: click the map to let it follow."
-        : "Follows the pointer: click to hold it.";
+        ? "The point is held. Click the map to release it."
+        : "The point follows the pointer. Click to hold it.";
   }
 
-  /** Once the point rests, so that a screen reader is not flooded. */
+  /** Called once the point rests, so that screen readers are not flooded. */
   #announce(): void {
     const { z } = this.store.state;
     const [{ row, distance }] = nearest(this.latents.z, z, 1);
     const label = this.latents.labels[row];
-    const digit = label < 10 ? `a ${label}` : "one without a label";
+    const digit = label < 10 ? `a ${label}` : "unlabelled";
     find("nearest-to-point").textContent = `Nearest test digit: ${digit}, ${distance.toFixed(2)} away.`;
     describe(this.#canvas, `The decoded digit at z = ${words(z)}; the nearest test digit is ${digit}.`);
   }

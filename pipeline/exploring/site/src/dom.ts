@@ -16,13 +16,13 @@ export function make<K extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
-/** Shows what went wrong where it went wrong, or clears it. */
+/** Shows an error in its place on the page, or clears it. */
 export function complain(place: HTMLElement, error?: unknown): void {
   place.textContent = error === undefined ? "" : error instanceof Error ? error.message : String(error);
   place.hidden = error === undefined;
 }
 
-/** Calls `work` when nothing has been asked for `milliseconds`. */
+/** Calls `work` once it has not been requested for `milliseconds`. */
 export function settled(milliseconds: number, work: () => void): () => void {
   let timer = 0;
   return () => {
@@ -31,7 +31,7 @@ export function settled(milliseconds: number, work: () => void): () => void {
   };
 }
 
-/** Calls `work` once, with the next frame, however often it is asked for. */
+/** Calls `work` once in the next frame, however often it is requested. */
 export function nextFrame(work: () => void): () => void {
   let asked = false;
   return () => {
@@ -44,7 +44,7 @@ export function nextFrame(work: () => void): () => void {
   };
 }
 
-/** A vector in words, short. */
+/** A vector as short text. */
 export function words(z: ArrayLike<number>): string {
   const shown = Array.from(z)
     .slice(0, 4)

@@ -6,13 +6,13 @@ import type { Theme } from "./theme";
 
 const NONE = 255;
 const OPACITY = 0.75;
-const SMALL = 2.4; // pixels of the device
-const BLOCK = 500; // dots that are drawn colour by colour: a colour is slow to change, and none is to lie over all others
+const SMALL = 2.4; // device pixels
+const BLOCK = 500; // dots drawn colour by colour: changing colours is slow, and no colour may cover all others
 
 export class Dots {
   /** Coordinates in the plane, one after the other. */
   readonly places: Float32Array;
-  /** What of the plane nearly all of them lie within. */
+  /** The distance from the origin within which 99 % of them lie, with a margin. */
   readonly radius: number;
   readonly #order: Uint32Array;
   /** The middle of each digit's dots. */
@@ -49,7 +49,7 @@ export class Dots {
 
   draw(to: CanvasRenderingContext2D, frame: Frame, theme: Theme, hidden: ReadonlySet<number>): void {
     const radius = 1.7 * Math.min(2.2, frame.view.zoom ** 0.3);
-    // A square of three pixels looks like a dot, and is drawn seven times faster than a picture of one is copied.
+    // A square of three pixels looks like a dot and is drawn seven times faster than an image.
     const square = radius * devicePixelRatio < SMALL;
     const stamps = square ? [] : this.#stampsFor(theme, radius);
     const side = square ? radius * 1.8 : stamps[0].width / devicePixelRatio;
@@ -76,7 +76,7 @@ export class Dots {
     to.globalAlpha = 1;
   }
 
-  /** The digits themselves, in the middle of their dots: colour is not the only sign. */
+  /** The numerals, each at the median of its dots, so that colour is not the only cue. */
   drawLabels(to: CanvasRenderingContext2D, frame: Frame, theme: Theme, hidden: ReadonlySet<number>): void {
     to.font = "bold 14px system-ui, sans-serif";
     to.textAlign = "center";

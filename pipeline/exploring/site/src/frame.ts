@@ -7,7 +7,7 @@ export class Frame {
   /** Pixels to a unit of the plane. */
   readonly scale: number;
 
-  /** `radius`: what of the plane fits into the shorter side when nothing is zoomed. */
+  /** `radius`: the distance from the origin that fits into the shorter side at zoom 1. */
   constructor(
     readonly width: number,
     readonly height: number,
@@ -25,7 +25,7 @@ export class Frame {
     return [this.view.x + (x - this.width / 2) / this.scale, this.view.y - (y - this.height / 2) / this.scale];
   }
 
-  /** The same as d3-zoom has it. */
+  /** The same view as a transform of d3-zoom. */
   transform(): ZoomTransform {
     const unzoomed = this.scale / this.view.zoom;
     const { x, y, zoom } = this.view;

@@ -1,10 +1,10 @@
-/** Anybody's picture of a digit to one as MNIST has them: 28 by 28, light ink, 20 high or wide, centred by its mass. */
+/** Converts any picture of a digit to MNIST's form: 28 by 28, light ink, 20 high or wide, centred by its mass. */
 import { context, PIXELS, SIDE } from "./paint";
 
 const INNER = 20;
-const FAINTEST = 24; // of 255: less is the paper's noise
+const FAINTEST = 24; // of 255; anything fainter is noise of the paper
 
-/** Grey levels of an image, whatever its size, as ink: dark on light is turned round. */
+/** The grey levels of an image of any size as ink; dark on light is inverted. */
 function inkOf({ data, width, height }: ImageData): Float32Array {
   const grey = Float32Array.from(
     { length: width * height },
@@ -20,7 +20,7 @@ function inkOf({ data, width, height }: ImageData): Float32Array {
   return edge / count > 127 ? grey.map((value) => 255 - value) : grey;
 }
 
-/** Cut out, scaled and centred; null if there is no ink. */
+/** Crops, scales and centres the ink; null if there is none. */
 export function asMnist(ink: Float32Array, width: number, height: number): Uint8Array | null {
   let [left, top, right, bottom] = [width, height, -1, -1];
   for (let y = 0; y < height; y++)
@@ -57,7 +57,7 @@ export function asMnist(ink: Float32Array, width: number, height: number): Uint8
   return image;
 }
 
-/** Of the pixels that a rectangle covers, each by how much of it is covered. */
+/** The mean of the pixels that a rectangle covers, weighted by the covered area. */
 function mean(ink: Float32Array, width: number, [x0, y0, x1, y1]: [number, number, number, number]): number {
   let sum = 0;
   let area = 0;
@@ -71,7 +71,7 @@ function mean(ink: Float32Array, width: number, [x0, y0, x1, y1]: [number, numbe
   return area ? sum / area : 0;
 }
 
-/** The digit that an image file shows; one of 28 by 28 is taken to be as MNIST has them. Null if it shows none. */
+/** The digit in an image file, null if there is none. An image of 28 by 28 pixels is used as it is. */
 export async function readImage(file: File): Promise<Uint8Array | null> {
   const bitmap = await createImageBitmap(file);
   const exact = bitmap.width === SIDE && bitmap.height === SIDE;

@@ -1,4 +1,4 @@
-/** Opens the page: what is missing is said, what is there is shown. */
+/** Opens the page, or says what is missing. */
 import { buildChoices, buildLegend, buildSliders } from "./controls";
 import { DigitView } from "./digit";
 import { find, settled } from "./dom";
@@ -13,7 +13,7 @@ import { save } from "./save";
 import { Problem, readLatents, readSite } from "./site";
 import { fromAddress, type State, Store, toAddress } from "./state";
 
-// The smallest module with an instruction of SIMD: (func (result v128) i32.const 0 i8x16.splat i8x16.popcnt)
+// The smallest module with a SIMD instruction: (func (result v128) i32.const 0 i8x16.splat i8x16.popcnt)
 const SIMD = Uint8Array.of(
   ...[0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11],
 );
@@ -21,15 +21,15 @@ const SIMD = Uint8Array.of(
 async function start(): Promise<void> {
   if (typeof WebAssembly !== "object" || !WebAssembly.validate(SIMD))
     throw new Problem(
-      "This browser has no WebAssembly with SIMD, and the models run on it. " +
-        "Firefox 89, Chrome 91, Safari 16.4 and newer have it.",
+      "This browser has no WebAssembly with SIMD, which the models need. " +
+        "Firefox 89, Chrome 91, Safari 16.4 and later versions have it.",
     );
   const base = document.baseURI.replace(/[?#].*$/, "");
   const reading = readSite(base);
   const models = new Models(reading, base);
   const site = await reading;
   const [latents, opened] = await Promise.all([readLatents(site, base), models.open("decoder")]);
-  // With many latents their middle is no digit: the first test digit is one.
+  // With many latents the origin does not decode to a digit, so the page starts at the first test digit.
   const first = site.latent_dim > 2 ? latents.z.slice(0, site.latent_dim) : new Float32Array(site.latent_dim);
   const store = new Store(fromAddress(location.hash, first));
 
@@ -63,7 +63,7 @@ async function start(): Promise<void> {
   );
   await digit.first();
   performance.mark("usable");
-  // For the console, and for whoever checks the page.
+  // For the console and the browser tests.
   Object.assign(window, { explorer: { site, store, models, map } });
   document.documentElement.dataset.ready = "";
 }
@@ -82,9 +82,9 @@ function shareByAddress(store: Store, first: Float32Array): void {
     write();
     try {
       await navigator.clipboard.writeText(location.href);
-      say("Address copied: whoever opens it sees what you see.");
+      say("Address copied. Whoever opens it sees what you see.");
     } catch {
-      say("The address bar holds all of this: copy it from there.");
+      say("Could not copy. The address bar has the same address: copy it from there.");
     }
   });
 }
@@ -98,7 +98,7 @@ function say(text: string): void {
 
 start().catch((error: unknown) => {
   const known = error instanceof Problem;
-  find("problem-text").textContent = known ? error.message : `Something unforeseen went wrong: ${error}`;
+  find("problem-text").textContent = known ? error.message : `Unexpected error: ${error}`;
   find("loading").hidden = true;
   find("page").hidden = true;
   find("problem").hidden = false;

@@ -1,12 +1,12 @@
-/** What the decoder makes of a grid over the part of the plane that is in sight. */
+/** The manifold: digits decoded on a grid over the visible part of the plane. */
 import type { Frame } from "./frame";
 import type { Models } from "./models";
 import { context, inked, SIDE } from "./paint";
 import { move, type Plane, type Point } from "./plane";
 import type { Theme } from "./theme";
 
-const CELL = 38; // pixels of the screen, at least
-const ROWS_AT_ONCE = 24; // so that a digit that is asked for meanwhile need not wait
+const CELL = 38; // least size of a digit in CSS pixels
+const ROWS_AT_ONCE = 24; // so that requests for the digit at the point do not have to wait
 
 export class Manifold {
   readonly #sheet = document.createElement("canvas");
@@ -21,7 +21,7 @@ export class Manifold {
     this.#corners = null;
   }
 
-  /** Decode anew; the old sheet stays until the new one is whole. Says whether there is a new one. */
+  /** Decodes the grid again, and returns whether it finished. Until then the old grid stays visible. */
   async update(frame: Frame, plane: Plane, z: Float32Array, theme: Theme): Promise<boolean> {
     const mine = ++this.#asked;
     const flat = z.length === 1;

@@ -1,4 +1,4 @@
-/** The map: two canvases, zoomed and panned by d3-zoom; pointer, finger and keys move the point. */
+/** The map: two canvases, zoomed and panned by d3-zoom; mouse, touch and keys move the point. */
 import { select } from "d3-selection";
 import { type D3ZoomEvent, type ZoomBehavior, zoom } from "d3-zoom";
 import { find, nextFrame, settled } from "./dom";
@@ -19,7 +19,7 @@ const ARROWS: Record<string, Point> = {
   ArrowUp: [0, 1],
   ArrowDown: [0, -1],
 };
-const STEP = 0.02; // of what is in sight, for an arrow key
+const STEP = 0.02; // of the visible width, for an arrow key
 const ZOOMS: [number, number] = [0.4, 60];
 
 export class LatentMap {
@@ -35,9 +35,9 @@ export class LatentMap {
   #theme = readTheme();
   #frame: Frame;
   #zooming = false;
-  #across = ""; // what the manifold depends on beside the view
+  #across = ""; // what the manifold depends on besides the view
 
-  /** What the encoder made of the drawing. */
+  /** Where the encoder placed the drawing. */
   placed: Placed | null = null;
 
   constructor(
@@ -91,7 +91,7 @@ export class LatentMap {
     this.#drawMarks();
   }
 
-  /** Bring a point into sight if it is not. */
+  /** Brings a point into view if it is outside. */
   reveal(z: Float32Array): void {
     const place = project(this.plane, z);
     const [x, y] = this.#frame.toScreen(place);
@@ -115,7 +115,7 @@ export class LatentMap {
     this.#drawMarks();
   }
 
-  /** What changed the view was not d3-zoom: it goes on from there. */
+  /** Tells d3-zoom about a view that it did not set itself. */
   #tellZoom(): void {
     select(this.element).call(this.#zoom.transform, this.#frame.transform());
   }
@@ -168,7 +168,7 @@ export class LatentMap {
     }
     this.#frame = new Frame(width, height, this.#dots.radius, this.store.state.view);
     this.#tellZoom();
-    this.#paintBase(); // at once: a canvas that was resized is empty
+    this.#paintBase(); // at once, since resizing clears a canvas
     this.#paintMarks();
     this.#decodeGrid();
   }
@@ -180,7 +180,7 @@ export class LatentMap {
     this.#decodeGrid();
   }
 
-  /** The part of `z` that lies across the plane. */
+  /** The component of `z` orthogonal to the plane. */
   #acrossOf(z: Float32Array): string {
     return move(this.plane, z, [0, 0])
       .map((value) => Math.round(value * 1000))

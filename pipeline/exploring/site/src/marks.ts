@@ -1,4 +1,4 @@
-/** What lies over the dots: axes, the point, the pins, the drawn digit with its uncertainty. */
+/** What is drawn over the dots: axes, the point, the pins, and the drawn digit with its uncertainty. */
 import { ticks } from "d3-array";
 import type { Dots } from "./dots";
 import type { Frame } from "./frame";
@@ -6,11 +6,11 @@ import { ellipse, type Plane, type Point, project } from "./plane";
 import type { State } from "./state";
 import type { Theme } from "./theme";
 
-/** Where the encoder placed what was drawn, and the test digits beside it. */
+/** Where the encoder placed the drawing, and the nearest test digits. */
 export interface Placed {
   mean: Float32Array;
   logVar: Float32Array;
-  /** Of the nearest test digits. */
+  /** The rows of the nearest test digits. */
   rows: number[];
 }
 
@@ -147,7 +147,7 @@ function drawPlaced(to: CanvasRenderingContext2D, frame: Frame, theme: Theme, pl
   }
 }
 
-/** A line with an edge of the colour of the paper, to be seen over anything. */
+/** A line with an edge in the paper colour, visible on any background. */
 function halo(to: CanvasRenderingContext2D, theme: Theme, colour: string, width: number, path: () => void): void {
   to.beginPath();
   path();

@@ -1,4 +1,4 @@
-/** The models, as the page sees them: asked in any order, opened when first needed. */
+/** The models as the page sees them: called in any order, loaded when first needed. */
 import type { Answer, Opened, Ran, Request } from "./protocol";
 import { type ModelName, Problem, type Site } from "./site";
 
@@ -23,7 +23,7 @@ export class Models {
   #broken: Problem | null = null;
   #last = 0;
 
-  /** `site` may still be on its way: the worker loads the runtime meanwhile. */
+  /** `site` may still be loading: meanwhile the worker loads the runtime. */
   constructor(
     readonly site: Promise<Site>,
     readonly base: string,
@@ -36,12 +36,12 @@ export class Models {
       else waiting?.resolve(data.result as never);
     };
     this.#worker.onerror = () => {
-      this.#broken = new Problem("worker.js could not be started: it is missing, or this browser is too old.");
+      this.#broken = new Problem("worker.js could not be started: it is missing, or your browser is too old.");
       for (const { reject } of this.#waiting.values()) reject(this.#broken);
     };
   }
 
-  /** Load a model, once; what its file says of itself. */
+  /** Loads a model once, and returns what its file says about itself. */
   open(name: ModelName): Promise<Opened> {
     let opened = this.#opened.get(name);
     if (!opened) {
@@ -50,7 +50,7 @@ export class Models {
         if (!file) throw new Problem(`This page was built without the model ${name}.`);
         return this.#ask<Opened>({ kind: "open", name, file, latents, base: this.base });
       });
-      opened.catch(() => this.#opened.delete(name)); // asked again, it is tried again
+      opened.catch(() => this.#opened.delete(name)); // so that the next call tries again
       this.#opened.set(name, opened);
     }
     return opened;
@@ -62,7 +62,7 @@ export class Models {
     return { pixels: outputs.image, milliseconds };
   }
 
-  /** Where the encoder places one digit: uint8 `[28, 28]`, 255 is ink. */
+  /** Encodes one digit: uint8 `[28, 28]`, 255 is ink. */
   async encode(image: Uint8Array): Promise<Encoded> {
     await this.open("encoder");
     const { outputs } = await this.#ask<Ran>({ kind: "run", name: "encoder", rows: 1, values: image });
@@ -79,7 +79,7 @@ export class Models {
   }
 }
 
-/** Calls `work` with the newest argument; what was overtaken while it was at work is left out. */
+/** Calls `work` with the newest argument; arguments that were superseded while it was busy are skipped. */
 export function latest<T>(work: (argument: T) => Promise<void>): (argument: T) => void {
   let waiting: { argument: T } | null = null;
   let busy = false;

@@ -1,4 +1,4 @@
-/** What an ONNX file says of itself: the runtime does not pass that on. */
+/** Reads the metadata of an ONNX file, which the runtime does not expose. */
 
 const METADATA_PROPS = 14; // of onnx.ModelProto; each entry has key 1 and value 2
 const LENGTH_DELIMITED = 2;
@@ -15,7 +15,7 @@ export function readMetadata(model: Uint8Array): Record<string, string> {
   return metadata;
 }
 
-/** Number and bytes of the fields of a protobuf message that have a length; the others are stepped over. */
+/** The number and bytes of each length-delimited field of a protobuf message; other fields are skipped. */
 function* fields(message: Uint8Array): Generator<[number, Uint8Array]> {
   let place = 0;
   const varint = () => {

@@ -1,4 +1,4 @@
-/** Draw a digit, drop an image of one, or take one of the test digits. */
+/** The pad: draw a digit, drop an image, or take a test digit. */
 import { complain, find } from "./dom";
 import { asMnist, readImage } from "./likeness";
 import type { LatentMap } from "./map";
@@ -10,21 +10,21 @@ import { Problem, type Site } from "./site";
 import type { Store } from "./state";
 import { whenThemeChanges } from "./theme";
 
-const BRUSH = 22; // of the pad's 280 pixels: about two of MNIST's
+const BRUSH = 22; // of the pad's 280 pixels; about two of MNIST's
 
 export function buildPad(store: Store, site: Site, models: Models, map: LatentMap): void {
   const pad = find<HTMLCanvasElement>("pad");
-  const strokes = document.createElement("canvas"); // white on black, whatever the theme
+  const strokes = document.createElement("canvas"); // white on black in every theme
   strokes.width = strokes.height = pad.width;
   const ink = strokes.getContext("2d", { willReadFrequently: true }) as CanvasRenderingContext2D;
   const problem = find("drawing-problem");
-  let own: Uint8Array | null = null; // what the pad shows already
+  let own: Uint8Array | null = null; // what the pad already shows
 
-  /** The point goes to where the drawing is. */
+  /** Moves the point to where the encoder places the drawing. */
   const follow = latest(async (image: Uint8Array) => {
     try {
       store.change({ z: (await models.encode(image)).mean, held: true });
-    } catch {} // said where the drawing's place is shown
+    } catch {} // reported by placed.ts
   });
 
   function change(image: Uint8Array | null): void {
@@ -45,7 +45,7 @@ export function buildPad(store: Store, site: Site, models: Models, map: LatentMa
     paintPad();
   }
 
-  /** The strokes in the colour of ink. */
+  /** Paints the strokes in the ink colour, and returns their grey levels. */
   function paintPad(): Uint8ClampedArray {
     const image = ink.getImageData(0, 0, strokes.width, strokes.height);
     const found = image.data.filter((_, i) => i % 4 === 0);
@@ -55,7 +55,7 @@ export function buildPad(store: Store, site: Site, models: Models, map: LatentMa
     return found;
   }
 
-  /** Take 28 by 28 pixels as they are. */
+  /** Uses 28 by 28 pixels as they are. */
   function take(image: Uint8Array): void {
     fill(image);
     change(image);
@@ -74,9 +74,9 @@ export function buildPad(store: Store, site: Site, models: Models, map: LatentMa
     trying(async () => {
       if (!file) return;
       const image = await readImage(file).catch(() => {
-        throw new Problem(`${file.name} is not an image that this browser can show.`);
+        throw new Problem(`${file.name} is not an image that this browser can read.`);
       });
-      if (!image) throw new Problem(`${file.name} shows nothing: every pixel is alike.`);
+      if (!image) throw new Problem(`${file.name} shows no digit: no ink stands out from the background.`);
       take(image);
     });
 
@@ -128,9 +128,9 @@ export function buildPad(store: Store, site: Site, models: Models, map: LatentMa
   });
 
   store.listen((state, changed) => {
-    if (changed.has("drawing") && state.drawing !== own) fill(state.drawing); // it came from an address
+    if (changed.has("drawing") && state.drawing !== own) fill(state.drawing); // it came from the address
   });
   whenThemeChanges(paintPad);
-  describe(pad, "A pad to draw a digit on; a test digit or an image file does as well");
+  describe(pad, "A pad to draw a digit on. You can also use a test digit or an image file.");
   fill(store.state.drawing);
 }

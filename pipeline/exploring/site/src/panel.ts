@@ -1,4 +1,4 @@
-/** What model this is, by its file's own word, and how it runs here. */
+/** The panel: what the model's file says about itself, and how fast it runs here. */
 import type { DigitView } from "./digit";
 import { find, make, nextFrame } from "./dom";
 import type { Opened } from "./protocol";
@@ -10,14 +10,17 @@ export function buildPanel(site: Site, { metadata, runtime }: Opened): (digit: D
   const nats = Number(metadata.validation_negative_elbo);
   const time = make("dd", {}, "…");
   const facts: [string, string | HTMLElement][] = [
-    ["Data source", source === "sample" ? "sample (5,000 digits of a package)" : source],
-    ["Negative ELBO", Number.isFinite(nats) ? `${nats.toFixed(2)} nats, validation digits` : "not stated in the file"],
+    ["Data source", source === "sample" ? "sample (5,000 digits from a package)" : source],
+    [
+      "Negative ELBO",
+      Number.isFinite(nats) ? `${nats.toFixed(2)} nats, on validation digits` : "not stated in the file",
+    ],
     ["Latents", said("latent_dim")],
     ["File", `${site.files.decoder.path}, ${(site.files.decoder.bytes / 1e6).toFixed(2)} MB`],
     ["SHA-256", `${site.files.decoder.sha256.slice(0, 16)}…`],
     ["Package", said("package_version")],
     ["Runtime", `${runtime}, WebAssembly with SIMD, one thread`],
-    ["A decode takes", time],
+    ["Decoding time", time],
     ["On the map", `${site.digits.toLocaleString("en")} test digits`],
   ];
   find("facts").replaceChildren(

@@ -1,4 +1,4 @@
-/** Two pins: the way from one to the other as a strip of digits, and as an animation. */
+/** Two pins, and the path between them as a strip of digits and as an animation. */
 import { find } from "./dom";
 import type { LatentMap } from "./map";
 import { latest, type Models } from "./models";
@@ -23,7 +23,7 @@ export function buildPins(store: Store, models: Models, map: LatentMap): void {
     const rows = [...Array(STRIP).keys()].map((i) => between(a, b, i / (STRIP - 1)));
     const { pixels } = await models.decode(Float32Array.from(rows.flatMap((row) => [...row])), STRIP);
     to.putImageData(inked(pixels, map.theme.ink, STRIP), 0, 0);
-    describe(strip, `${STRIP} digits on the way from pin A to pin B`);
+    describe(strip, `${STRIP} digits on the path from pin A to pin B`);
   });
 
   const show = (state: State) => {
@@ -69,7 +69,7 @@ export function buildPins(store: Store, models: Models, map: LatentMap): void {
   });
   store.listen((state, changed) => {
     if (changed.has("pins")) show(state);
-    // Whoever else moves the point stops the animation.
+    // Anything else that moves the point stops the animation.
     if (playing && (changed.has("pins") || (changed.has("z") && state.z !== playing.own))) stop();
   });
   whenThemeChanges(() => paintStrip(store.state));

@@ -1,4 +1,4 @@
-/** What the models make of the drawing: its place with its uncertainty, the reconstruction, the nearest test digits. */
+/** The drawing, encoded: its place and uncertainty, its reconstruction, and the nearest test digits. */
 import { complain, find, make, words } from "./dom";
 import type { LatentMap } from "./map";
 import { latest, type Models } from "./models";

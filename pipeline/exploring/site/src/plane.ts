@@ -1,4 +1,4 @@
-/** The plane of the latent space that the map shows. */
+/** The plane through latent space that the map shows. */
 import type { Site } from "./site";
 
 export interface Plane {
@@ -13,17 +13,17 @@ export interface Plane {
 export type Point = [number, number];
 
 export interface Ellipse {
-  /** Half axes, one standard deviation, and the angle of the first. */
+  /** The semi-axes at one standard deviation, and the angle of the first. */
   radii: Point;
   angle: number;
 }
 
-/** Latents from the most to the least active. */
+/** The latents by KL, largest first. */
 export function byActivity(site: Site): number[] {
   return site.kl.map((_, i) => i).sort((a, b) => site.kl[b] - site.kl[a]);
 }
 
-/** Along the two most active latents. */
+/** The plane along the two latents with the largest KL. */
 export function latentPlane(site: Site): Plane {
   const latents = site.latent_dim;
   const unit = (axis: number) => Float32Array.from({ length: latents }, (_, i) => (i === axis ? 1 : 0));
@@ -31,7 +31,7 @@ export function latentPlane(site: Site): Plane {
   const mean = new Float32Array(latents);
   if (latents === 1)
     return {
-      caption: "The one latent, from left to right; each digit has a row of its own.",
+      caption: "The model has one latent, shown from left to right. Each digit has its own row.",
       labels: [label(0), "digit"],
       mean,
       axes: [unit(0), mean],
@@ -42,19 +42,19 @@ export function latentPlane(site: Site): Plane {
   const total = site.kl.reduce((sum, value) => sum + value, 0);
   const caption =
     latents === 2
-      ? "Both latents of the model, each as it is."
-      : `Latents ${first} and ${second}, the two most active of ${latents}: ` +
+      ? "The two latents of the model."
+      : `Latents ${first} and ${second}, the two of ${latents} with the largest KL: ` +
         `${(site.kl[first] + site.kl[second]).toFixed(1)} of ${total.toFixed(1)} nats. ` +
-        "The sliders set the others.";
+        "Use the sliders to set the others.";
   return { caption, labels: [label(first), label(second)], mean, axes: [unit(first), unit(second)] };
 }
 
-/** Along which the test latents vary most. */
+/** The plane along which the latents of the test digits vary most. */
 export function principalPlane({ plane, latent_dim }: Site): Plane | null {
   if (!plane) return null;
   const share = `${(plane.share * 100).toFixed(0)} %`;
   return {
-    caption: `The principal plane of the ${latent_dim} latents: ${share} of the variance of the test digits.`,
+    caption: `The principal plane of the ${latent_dim} latents, with ${share} of the variance of the test digits.`,
     labels: ["first principal axis", "second principal axis"],
     mean: plane.mean,
     axes: plane.axes,
@@ -72,13 +72,13 @@ export function project({ mean, axes }: Plane, z: ArrayLike<number>, start = 0):
   return [x, y];
 }
 
-/** `z` moved within the plane to the point `to`; what lies across the plane stays as it is. */
+/** `z` moved to the point `to` of the plane; its component orthogonal to the plane does not change. */
 export function move(plane: Plane, z: Float32Array, to: Point): Float32Array {
   const [x, y] = project(plane, z);
   return z.map((value, i) => value + (to[0] - x) * plane.axes[0][i] + (to[1] - y) * plane.axes[1][i]);
 }
 
-/** How a Gaussian with independent latents looks in the plane. */
+/** The projection of a Gaussian with independent latents onto the plane. */
 export function ellipse({ axes: [u, v] }: Plane, logVar: ArrayLike<number>): Ellipse {
   let [a, b, c] = [0, 0, 0]; // the covariance is [[a, b], [b, c]]
   for (let i = 0; i < logVar.length; i++) {
@@ -97,7 +97,7 @@ export function between(from: Float32Array, to: Float32Array, share: number): Fl
   return from.map((value, i) => value + (to[i] - value) * share);
 }
 
-/** Places of the `count` rows of `all` that are nearest to `z`, nearest first, and their distances. */
+/** The `count` rows of `all` nearest to `z`, nearest first, with their distances. */
 export function nearest(all: Float32Array, z: Float32Array, count: number): { row: number; distance: number }[] {
   const found: { row: number; distance: number }[] = [];
   for (let row = 0; row * z.length < all.length; row++) {

@@ -1,4 +1,4 @@
-/** What the page asks of its worker, and the answers. */
+/** The messages between the page and its worker. */
 import type { ListedFile, ModelName } from "./site";
 
 export type Request =
@@ -12,7 +12,7 @@ export interface Opened {
 
 export interface Ran {
   outputs: Record<string, Float32Array>;
-  /** Of the model alone. */
+  /** The time that the model took, without the messages. */
   milliseconds: number;
 }
 

@@ -1,4 +1,4 @@
-/** What is on the screen as one PNG: the map, the digit and the way between the pins. */
+/** Saves the map, the digit and the strip between the pins as one PNG. */
 import { find, make } from "./dom";
 import type { LatentMap } from "./map";
 import { context } from "./paint";
@@ -33,13 +33,13 @@ export async function save(map: LatentMap, { z, pins }: State): Promise<void> {
   for (const [i, line] of lines(to, find("caption").textContent ?? "", SIDE).entries())
     to.fillText(line, left, GAP + SIDE + 50 + i * 20);
   const blob = await new Promise<Blob | null>((done) => canvas.toBlob(done));
-  if (!blob) throw new Error("this browser made no picture");
+  if (!blob) throw new Error("The browser could not make the picture.");
   const url = URL.createObjectURL(blob);
   make("a", { href: url, download: `latents-${Array.from(z.slice(0, 2), (v) => v.toFixed(2)).join("_")}.png` }).click();
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
-/** The words in lines of at most `width` pixels. */
+/** Breaks text into lines of at most `width` pixels. */
 function lines(to: CanvasRenderingContext2D, text: string, width: number): string[] {
   const found = [""];
   for (const word of text.split(" ")) {

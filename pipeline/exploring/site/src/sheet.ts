@@ -1,4 +1,4 @@
-/** Pictures of the test digits, all on one sheet, fetched when the first is shown. */
+/** The pictures of all test digits on one sheet, loaded when the first is needed. */
 import { context, digitCanvas, PIXELS, SIDE } from "./paint";
 import { readFile, type Site } from "./site";
 

@@ -1,5 +1,5 @@
-/** What `vae explore` wrote beside the page, and its files, each held to the SHA-256 that it was built with. */
-import { sha256 } from "@noble/hashes/sha2.js"; // crypto.subtle is there on https and localhost alone
+/** The files that `vae explore` wrote beside the page, each checked against its SHA-256. */
+import { sha256 } from "@noble/hashes/sha2.js"; // crypto.subtle exists only on https and localhost
 import { bytesToHex } from "@noble/hashes/utils.js";
 
 export interface ListedFile {
@@ -12,11 +12,11 @@ export type ModelName = "decoder" | "decoder_int8" | "encoder";
 
 export interface Site {
   latent_dim: number;
-  /** Test digits. */
+  /** The number of test digits. */
   digits: number;
   /** Digits in a row of the sheet. */
   columns: number;
-  /** What one step of the stored latents is worth, for each latent. */
+  /** The value of one quantisation step of the stored latents, for each latent. */
   step: number[];
   /** Mean KL of each latent, nats per digit. */
   kl: number[];
@@ -25,10 +25,10 @@ export interface Site {
   files: Record<"latents" | "digits" | "decoder" | "encoder", ListedFile> & { decoder_int8?: ListedFile };
 }
 
-/** Something that a person can be told, and mend. */
+/** An error that is shown to the user, who can do something about it. */
 export class Problem extends Error {}
 
-const REMEDY = "Put the whole folder there that vae explore wrote.";
+const REMEDY = "Copy the whole folder that vae explore wrote to the server.";
 const SCHEMA = 1;
 
 export async function readSite(base: string): Promise<Site> {
@@ -40,12 +40,12 @@ export async function readSite(base: string): Promise<Site> {
   throw new Problem(`site.json is not what this page expects. ${REMEDY}`);
 }
 
-/** The bytes of a file of the site, if they are those that it was built with. */
+/** The bytes of a file of the site, checked against its size and SHA-256. */
 export async function readFile(file: ListedFile, base: string): Promise<Uint8Array<ArrayBuffer>> {
   const bytes = await load(new URL(file.path, base), file.path);
   const say = (found: string, wanted: string) =>
     new Problem(
-      `${file.path} is not the file that this page was built with: it has ${found}, ${wanted} was expected. ${REMEDY}`,
+      `${file.path} is not the file that this page was built with: it has ${found}, expected ${wanted}. ${REMEDY}`,
     );
   if (bytes.length !== file.bytes)
     throw say(`${bytes.length.toLocaleString("en")} bytes`, file.bytes.toLocaleString("en"));
@@ -54,19 +54,19 @@ export async function readFile(file: ListedFile, base: string): Promise<Uint8Arr
   return bytes;
 }
 
-/** The bytes of a file of the site, whatever they are. */
+/** The bytes of a file of the site, unchecked. */
 export async function load(url: URL, name: string): Promise<Uint8Array<ArrayBuffer>> {
   let response: Response;
   try {
     response = await fetch(url);
     if (response.ok) return new Uint8Array(await response.arrayBuffer());
   } catch {
-    throw new Problem(`${name} could not be loaded: the server does not answer. Is it still running?`);
+    throw new Problem(`${name} could not be loaded: the server does not answer. Check that it is still running.`);
   }
-  throw new Problem(`${name} is missing: the server answers with status ${response.status}. ${REMEDY}`);
+  throw new Problem(`${name} is missing: the server answered with status ${response.status}. ${REMEDY}`);
 }
 
-/** Latents of the test digits, `[digits, latent_dim]`, and their labels; 255 is none. */
+/** The latents of the test digits, `[digits, latent_dim]`, and their labels; 255 is none. */
 export interface Latents {
   z: Float32Array;
   labels: Uint8Array;

@@ -1,6 +1,6 @@
-/** What the page shows, all of it; the address holds the same, so that it can be shared. */
+/** Everything that the page shows. The address holds the same, so that it can be shared. */
 
-/** Middle of the map in the plane's coordinates, and its zoom. */
+/** The centre of the map in the plane's coordinates, and its zoom. */
 export interface View {
   x: number;
   y: number;
@@ -15,7 +15,7 @@ export interface State {
   view: View;
   plane: "latents" | "principal";
   layer: "dots" | "digits" | "both";
-  /** Digits that the map leaves out. */
+  /** The digits that the map hides. */
   hidden: ReadonlySet<number>;
   pins: readonly [Float32Array | null, Float32Array | null];
   /** uint8 `[28, 28]`, 255 is ink. */
@@ -29,7 +29,7 @@ export const WHOLE: View = { x: 0, y: 0, zoom: 1 };
 const PLANES = ["latents", "principal"] as const;
 const LAYERS = ["dots", "digits", "both"] as const;
 
-/** At the point `z`. */
+/** The state of a page that was just opened, at the point `z`. */
 export function initial(z: Float32Array): State {
   return {
     z,
@@ -60,7 +60,7 @@ export class Store {
   }
 }
 
-/** The state as the fragment of an address, without what is as it is at first. */
+/** The state as the fragment of an address, without the values that are still the defaults. */
 export function toAddress(state: State): string {
   const words: string[] = [];
   const say = (key: string, value: string) => words.push(`${key}=${value}`);
@@ -80,7 +80,7 @@ export function toAddress(state: State): string {
   return words.join("&");
 }
 
-/** The state that an address holds; what is not of this model or makes no sense is as it is at first. */
+/** The state in an address; values that are invalid or belong to another model get their defaults. */
 export function fromAddress(fragment: string, first: Float32Array): State {
   const latents = first.length;
   const words = new Map(
@@ -113,7 +113,7 @@ function vector(text: string | undefined, size: number): Float32Array | null {
   return values.length === size && values.every(Number.isFinite) ? Float32Array.from(values) : null;
 }
 
-/** Bytes in base64 for addresses; of zeros, which are most of an image, a zero and how many follow it. */
+/** An image in base64url. Most of it is zeros, so each run of zeros is a zero and how many more follow. */
 function packImage(image: Uint8Array): string {
   const bytes: number[] = [];
   for (let i = 0; i < image.length; i++) {

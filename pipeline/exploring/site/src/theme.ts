@@ -1,4 +1,4 @@
-/** Colours, as style.css has them for light and for dark. */
+/** The colours that style.css sets for the light and the dark theme. */
 
 export interface Theme {
   paper: string;
@@ -7,7 +7,7 @@ export interface Theme {
   accent: string;
   pins: [string, string];
   digits: string[];
-  /** Of a digit without a label. */
+  /** The colour of a digit without a label. */
   none: string;
 }
 

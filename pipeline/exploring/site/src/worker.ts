@@ -1,4 +1,4 @@
-/** Runs the models beside the page, so that it never waits for them. */
+/** Runs the models in a worker, so that the page never waits for them. */
 import * as ort from "onnxruntime-web/wasm";
 import { readMetadata } from "./onnx";
 import type { Answer, Opened, Ran, Request } from "./protocol";
@@ -10,12 +10,12 @@ const INTERFACES = {
   encoder: { input: "image", outputs: ["z_mean", "z_log_var"] },
 };
 
-ort.env.wasm.numThreads = 1; // more need a page that is isolated from other origins
+ort.env.wasm.numThreads = 1; // more need cross-origin isolation
 ort.env.logLevel = "error";
 
-// Asked for at once, while the page still finds out which models there are.
+// Requested at once, while the page is still reading site.json.
 const runtime = load(new URL(RUNTIME, self.location.href), RUNTIME);
-runtime.catch(() => {}); // told when a model is opened
+runtime.catch(() => {}); // reported when a model is opened
 
 const sessions = new Map<ModelName, ort.InferenceSession>();
 let last: Promise<unknown> = Promise.resolve();
@@ -41,17 +41,17 @@ async function open({ name, file, latents, base }: Request & { kind: "open" }): 
   try {
     session = await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] });
   } catch (error) {
-    throw new Problem(`${file.path} does not run: ${String(error).slice(0, 300)}`);
+    throw new Problem(`${file.path} cannot be run: ${String(error).slice(0, 300)}`);
   }
   const { input, outputs } = INTERFACES[name === "encoder" ? "encoder" : "decoder"];
   const found = [...session.inputNames, ...session.outputNames];
   if ([input, ...outputs].some((tensor) => !found.includes(tensor)))
     throw new Problem(
-      `${file.path} is another model: it has ${found.join(", ")}, ${[input, ...outputs]} was expected.`,
+      `${file.path} is another model: it has ${found.join(", ")}, expected ${[input, ...outputs].join(", ")}.`,
     );
   const sized = [...session.inputMetadata, ...session.outputMetadata].find((tensor) => tensor.name.startsWith("z"));
   if (sized?.isTensor && sized.shape[1] !== latents)
-    throw new Problem(`${file.path} is another model: it has ${sized.shape[1]} latents, ${latents} were expected.`);
+    throw new Problem(`${file.path} is another model: it has ${sized.shape[1]} latents, expected ${latents}.`);
   sessions.set(name, session);
   return { metadata: readMetadata(bytes), runtime: `onnxruntime-web ${ort.env.versions.web}` };
 }

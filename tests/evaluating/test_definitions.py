@@ -1,4 +1,4 @@
-from pipeline.reporting.definitions import MEANINGS, flatten
+from pipeline.evaluating.definitions import MEANINGS, flatten
 
 METRICS = {
     "test": {"negative_elbo": 154.8608, "images": 10000},

@@ -1,0 +1,174 @@
+"""What each figure in `reports/metrics.json` is called, means and looks like: the words of the report and the card."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+NATS, SHARE, COUNT = "{:,.2f} nats", "{:.1%}", "{:,}"
+_ANY = "{:.4g}"
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """The name of a figure, its definition, and the format of its value."""
+
+    name: str
+    definition: str = ""
+    form: str = _ANY
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of metrics.json: its dotted key, its meaning, and its value or values as text."""
+
+    key: str
+    meaning: Meaning
+    value: str = ""
+    prose: bool = False
+    """Whether the value is text rather than a number."""
+    bars: tuple[tuple[str, float], ...] = ()
+    """For a list: each value as text, and as a share of the largest."""
+
+
+GROUPS = {
+    "test": Meaning(
+        "Evidence lower bound", "Measured on grey-level test digits: the classic objective, which is not a likelihood."
+    ),
+    "likelihood": Meaning(
+        "Likelihood",
+        "Measured on binarised test digits, with each pixel drawn once; comparable with published figures for such "
+        "digits.",
+    ),
+    "latents": Meaning("Latents", "What the encoder's latents reveal about the test digits."),
+    "samples": Meaning(
+        "Samples", "Digits decoded from draws of the prior, and from draws of the mixture fitted to training latents."
+    ),
+}
+
+# By the last part of the key: groups share names where they share meanings.
+MEANINGS = {
+    "negative_elbo": Meaning("Negative ELBO", "Reconstruction plus KL, per image; lower is better.", NATS),
+    "reconstruction": Meaning(
+        "Reconstruction",
+        "Binary cross-entropy between an image and its reconstruction from sampled latents, summed over pixels.",
+        NATS,
+    ),
+    "kl": Meaning(
+        "KL",
+        "KL divergence of the encoder's Gaussian from the prior N(0, I), summed over latents.",
+        NATS,
+    ),
+    "images": Meaning("Images", "Number of test digits.", COUNT),
+    "negative_log_likelihood": Meaning(
+        "Negative log-likelihood",
+        "Upper bound on \N{MINUS SIGN}log p(x), estimated by importance sampling (Burda et al. 2015, "
+        "arXiv:1509.00519); lower is better.",
+        NATS,
+    ),
+    "standard_error": Meaning(
+        "\N{PLUS-MINUS SIGN} standard error", "Standard error of that estimate over the test digits.", "{:,.3f} nats"
+    ),
+    "importance_samples": Meaning(
+        "Importance samples", "Draws of the latents per image used to estimate that bound.", COUNT
+    ),
+    "kl_per_latent": Meaning(
+        "KL of each latent",
+        "These add up to the KL; a latent whose KL is near 0 carries no information about the digit.",
+        "{:.3f}",
+    ),
+    "active": Meaning(
+        "Active latents",
+        "Latents whose posterior mean has a variance over the digits of more than 0.01 (Burda et al. 2015).",
+        COUNT,
+    ),
+    "active_share": Meaning("Share of active latents", "Active latents as a share of all latents.", SHARE),
+    "knn_accuracy": Meaning(
+        "Nearest-neighbour accuracy, latents",
+        "Share of test digits classified correctly by a majority vote of the nearest training digits in latent "
+        "space; higher is better.",
+        SHARE,
+    ),
+    "knn_accuracy_pixels": Meaning(
+        "Nearest-neighbour accuracy, pixels", "Baseline: the same classifier on the raw pixels.", SHARE
+    ),
+    "linear_probe_accuracy": Meaning(
+        "Linear-probe accuracy, latents",
+        "Share of test digits classified correctly by logistic regression on the latents; higher is better.",
+        SHARE,
+    ),
+    "linear_probe_accuracy_pixels": Meaning(
+        "Linear-probe accuracy, pixels", "Baseline: the same classifier on the raw pixels.", SHARE
+    ),
+    "aggregate_kl": Meaning(
+        "Aggregate posterior KL",
+        "KL divergence from the prior of the aggregate posterior, the latents of all digits taken together; 0 if "
+        "draws from the prior are distributed like encoded digits.",
+        NATS,
+    ),
+    "aggregate_kl_standard_error": Meaning(
+        "\N{PLUS-MINUS SIGN} standard error of the aggregate KL",
+        "Standard error of that estimate over the test digits.",
+        "{:,.3f} nats",
+    ),
+    "note": Meaning("Note"),
+    "mutual_information": Meaning(
+        "Mutual information",
+        "Mutual information between a digit and its latents: the KL minus the aggregate posterior KL.",
+        NATS,
+    ),
+    "precision": Meaning(
+        "Precision",
+        "Share of generated digits that lie among the test digits: how many look real. By nearest neighbours in 64 "
+        "principal components of the pixels (Kynkäänniemi et al. 2019, arXiv:1904.06991); higher is better.",
+        SHARE,
+    ),
+    "recall": Meaning(
+        "Recall",
+        "Share of test digits that lie among the generated digits: how much of the real variety is covered, measured "
+        "in the same way; higher is better.",
+        SHARE,
+    ),
+}
+
+# Shown at the top of the report, those that were measured.
+HEADLINE = (
+    "test.negative_elbo",
+    "likelihood.negative_log_likelihood",
+    "latents.active",
+    "latents.knn_accuracy",
+    "samples.prior.precision",
+    "samples.mixture.precision",
+)
+
+
+def flatten(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[Figure]:
+    """Every figure of metrics.json, in order. A figure that has no meaning here is named after its key."""
+    for name, value in metrics.items():
+        key = f"{prefix}.{name}" if prefix else name
+        if isinstance(value, dict):
+            yield from flatten(value, key)
+        else:
+            yield _figure(key, value)
+
+
+def _figure(key: str, value: Any) -> Figure:
+    *groups, name = key.split(".")
+    meaning = MEANINGS.get(name, Meaning(name.replace("_", " ").capitalize()))
+    if groups[1:]:
+        meaning = replace(meaning, name=f"{meaning.name}, {' '.join(groups[1:])}")
+    if isinstance(value, list) and value and all(map(_is_number, value)):
+        largest = max(map(abs, value)) or 1
+        return Figure(key, meaning, bars=tuple((_text(v, meaning.form), abs(v) / largest) for v in value))
+    return Figure(key, meaning, _text(value, meaning.form), prose=not _is_number(value))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _text(value: Any, form: str) -> str:
+    if not _is_number(value):
+        return str(value)
+    if isinstance(value, int) and form == _ANY:
+        form = COUNT
+    return form.format(value).replace("-", "\N{MINUS SIGN}")

@@ -1,0 +1,49 @@
+"""What the manifest of a bundle says about each file of a model: its size, its differences and its cost in nats."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.shared.interface import FLOAT32, ROLES
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One ONNX file of a bundle.
+
+    The differences of float32 are from Keras (the mixture's: from NumPy) and from ONNX's reference evaluator; those of
+    other variants are from float32.
+    """
+
+    precision: str
+    file: str
+    bytes: int
+    largest_difference: float
+    mean_difference: float | None
+    cost: float | None
+    """What both models lose in this precision: nats per validation digit of the negative ELBO."""
+    budget: Mapping[str, float]
+    """The most that `mean_difference` and `negative_elbo` may be; empty for float32."""
+
+
+def variants(manifest: Mapping[str, Any]) -> Iterator[Variant]:
+    """Every model file of a bundle, in the order of its manifest."""
+    sizes = {file["path"]: file["bytes"] for file in manifest["files"]}
+    exact = manifest["validation"]["negative_elbo"]
+    found = [variant for model in manifest["models"].values() for variant in model["variants"].items()]
+    apart = [(FLOAT32, manifest[role]) for role, one in ROLES.items() if one.apart and role in manifest]
+    for precision, about in [*found, *apart]:
+        yield Variant(
+            precision,
+            about["file"],
+            sizes[about["file"]],
+            _largest(about["largest_difference"]),
+            _largest(about["mean_difference"]) if "mean_difference" in about else None,
+            round(about["negative_elbo"] - exact, 3) + 0.0 if "negative_elbo" in about else None,  # never -0.0
+            about.get("budget", {}),
+        )
+
+
+def _largest(differences: Any) -> float:
+    """The largest number in nested dictionaries."""
+    return max(map(_largest, differences.values()), default=0.0) if isinstance(differences, dict) else differences
