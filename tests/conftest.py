@@ -1,15 +1,18 @@
 """What the tests of the batch jobs share."""
 
+import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from pipeline.inference import Decoder, Encoder
 from tests import onnx_models
+from tests.prepared_digits import prepare_sample
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
@@ -24,6 +27,18 @@ def pixels_of(column: pa.ChunkedArray) -> NDArray[np.uint8]:
 
 def names_in(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir())
+
+
+@pytest.fixture(scope="session")
+def prepared_sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prepared digits of the packaged sample, to be read alone: made once, by the first worker that needs them."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    with FileLock(root / "sample.lock"):
+        if not (root / "sample/prepared").exists():
+            prepare_sample(root / "sample")
+    return root / "sample/prepared"
 
 
 @pytest.fixture(scope="session")

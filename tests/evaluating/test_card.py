@@ -4,7 +4,7 @@ from itertools import takewhile
 import jsonschema
 
 from pipeline.evaluating.card import model_card
-from pipeline.shared.interface import ROLES
+from pipeline.shared.interface import MIXTURE, ROLES
 from tests.evaluating.conftest import MANIFEST
 from tests.test_house import ROOT
 

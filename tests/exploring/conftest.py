@@ -19,7 +19,6 @@ from pipeline.jobs.job import Options
 from pipeline.jobs.target import open_target
 from pipeline.sources.images import open_images
 from tests import onnx_models
-from tests.prepared_digits import prepare_sample
 
 METADATA = {"data_source": "sample", "validation_negative_elbo": "543.2100", "package_version": "0.1.0"}
 
@@ -41,12 +40,7 @@ def skip(reason: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare_sample(tmp_path_factory.mktemp("digits"))
-
-
-@pytest.fixture(scope="session")
-def material(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Material]:
+def material(prepared_sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Material]:
     """By latent size: a bundle of small models with random weights and what it makes of 1,000 test digits."""
 
     @functools.cache
@@ -60,8 +54,8 @@ def material(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Callab
                 onnx.save(model, file)
             onnx_models.write_manifest(exports / role, [role], latent_dim)
         onnx_models.write_manifest(exports, ["encoder", "decoder"], latent_dim)
-        encode_test_digits(exports, prepared, exports / "latents/test")
-        return Material(exports, exports / "latents/test", prepared)
+        encode_test_digits(exports, prepared_sample, exports / "latents/test")
+        return Material(exports, exports / "latents/test", prepared_sample)
 
     return make
 

@@ -22,7 +22,6 @@ from pipeline.shared.files import sha256, write_json
 from pipeline.shared.interface import HALVES, VARIANT_FILES
 from pipeline.training.model import build_decoder, build_encoder
 from pipeline.training.weights import ORIGIN_FILE, load_half, save_half
-from tests.prepared_digits import prepare_sample
 from tests.test_house import ROOT
 
 PARAMS = Export(absolute_tolerance=1e-4, relative_tolerance=1e-4, calibration_images=500, mixture_components=5, seed=0)
@@ -35,10 +34,10 @@ ORIGIN = {
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workspace(prepared_sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Prepared digits, and models that were never trained: exporting does not mind."""
     folder = tmp_path_factory.mktemp("workspace")
-    prepare_sample(folder)
+    (folder / "prepared").symlink_to(prepared_sample)
     keras.utils.set_random_seed(0)
     (folder / "models").mkdir()
     for half in (build_encoder(2, [32]), build_decoder(2, [32])):

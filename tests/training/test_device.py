@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.prepared_digits import prepare_sample
-
 TRAINS = """
 import sys
 from pathlib import Path
 from tests.training.test_device import report_heaps
-from tests.training.test_train import run
+from tests.training.runs import run
+import pipeline.training.train
 report_heaps()
 run(Path(sys.argv[1]), Path(sys.argv[2]))
 report_heaps()
@@ -26,8 +25,8 @@ def report_heaps() -> None:
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_info"), reason="only glibc counts its heaps")
-def test_threads_that_train_open_no_heap_of_their_own(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", TRAINS, prepare_sample(tmp_path / "sample"), tmp_path]
+def test_threads_that_train_open_no_heap_of_their_own(prepared_sample: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", TRAINS, prepared_sample, tmp_path]
     environment = {**os.environ, "KERAS_BACKEND": "tensorflow"}
     output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
     before, after = output.split("</malloc>")[:2]
