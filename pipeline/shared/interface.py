@@ -98,6 +98,8 @@ MIXTURE = Interface(
     apart=True,
 )
 ROLES = {interface.role: interface for interface in (ENCODER, DECODER, MIXTURE)}
+FOLDERS = tuple(dict.fromkeys(interface.folder.split("/")[0] for interface in ROLES.values()))
+"""Of a bundle, each of which is a bundle by itself."""
 HALVES = {interface.role: interface for interface in (ENCODER, DECODER)}  # what Keras trains
 
 
