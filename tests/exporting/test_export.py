@@ -14,7 +14,7 @@ from onnx import numpy_helper
 from pipeline.data.prepared import read_split
 from pipeline.errors import ExportError, ModelError, OutputError
 from pipeline.exporting.export import export
-from pipeline.exporting.price import BUDGETS, Budget
+from pipeline.exporting.price import BUDGETS, Limits
 from pipeline.inference.manifest import read_manifest, write_manifest
 from pipeline.params import Export
 from pipeline.shared.files import sha256, write_json
@@ -209,7 +209,7 @@ def test_a_missing_half_is_named(workspace: Path, tmp_path: Path) -> None:
 def test_a_variant_over_its_budget_fails_the_stage(
     workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(BUDGETS, "int8", Budget(negative_elbo=10, image=1e-9, latent=1e-9))
+    monkeypatch.setitem(BUDGETS, "int8", Limits(negative_elbo=10, image=1e-9, latent=1e-9))
     with pytest.raises(ExportError) as caught:
         export(PARAMS, workspace / "models", workspace / "prepared", tmp_path / "exports")
     for place in ("int8 encoder: z_mean", "int8 encoder: z_log_var", "int8 decoder: image"):
