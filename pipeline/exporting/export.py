@@ -36,17 +36,17 @@ from pipeline.exporting.manifest import describe_model, write_manifests
 from pipeline.exporting.mixture import MIXTURE_OPERATORS, GaussianMixture, fit_mixture, write_mixture
 from pipeline.exporting.price import BUDGETS, Price, price
 from pipeline.exporting.variants import write_fp16, write_int8
+from pipeline.inference.bundle import replace_bundle
 from pipeline.inference.manifest import Manifest, Tolerance
 from pipeline.inference.session import Decoder, Encoder
 from pipeline.measures.elbo import Elbo, estimate
-from pipeline.shared.files import atomic_folder, explained
+from pipeline.shared.files import explained
 from pipeline.shared.interface import (
     DECODER,
     ENCODER,
     FLOAT32,
     HALVES,
     IR_VERSION,
-    MANIFEST_FILE,
     MIXTURE,
     OPERATIONS,
     OPSET,
@@ -78,6 +78,7 @@ def export(params: Export, models: Path, prepared: Path, exports: Path) -> dict[
 
     Raises:
         ExportError: a conversion, a proof or a budget failed; every failure is listed and no file is written.
+        OutputError: `exports` cannot be written, or a folder to be replaced holds something else.
     """
     prepare_device(exact=True)
     origin = read_origin(models)
@@ -125,7 +126,7 @@ def export(params: Export, models: Path, prepared: Path, exports: Path) -> dict[
         facts = {MIXTURE.role: mixture.facts()}
         entries = {role: describe_model(one, proofs[role], prices, facts.get(role)) for role, one in ROLES.items()}
         manifest = write_manifests(scratch, about, entries)
-        _put_in_place(scratch, exports)
+        replace_bundle(scratch, exports)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return manifest
@@ -292,13 +293,3 @@ def _write_vectors(
         (MIXTURE, draws, (mixture.sample(*draws),)),
     ):
         write_vectors(scratch / interface.folder / TEST_DATA, interface, inputs, outputs)
-
-
-def _put_in_place(scratch: Path, exports: Path) -> None:
-    """Replace what was exported before. While only a part of it is replaced, there is no manifest of the whole."""
-    with explained(exports):
-        (exports / MANIFEST_FILE).unlink(missing_ok=True)
-    for half in HALVES.values():
-        with atomic_folder(exports / half.folder, owns=["*.onnx", MANIFEST_FILE, TEST_DATA, MIXTURE.role]) as beside:
-            shutil.copytree(scratch / half.folder, beside, dirs_exist_ok=True)
-    (scratch / MANIFEST_FILE).replace(exports / MANIFEST_FILE)

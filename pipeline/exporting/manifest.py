@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.exporting.price import BUDGETS, Price
 from pipeline.inference.manifest import Budget, Entry, ListedFile, Manifest, Variant, write_manifest
 from pipeline.shared.files import sha256
-from pipeline.shared.interface import FLOAT32, HALVES, MANIFEST_FILE, MODEL_FILE, TEST_DATA, VARIANT_FILES, Interface
+from pipeline.shared.interface import FLOAT32, FOLDERS, MANIFEST_FILE, MODEL_FILE, TEST_DATA, VARIANT_FILES, Interface
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,15 +37,15 @@ def describe_model(
 
 
 def write_manifests(bundle: Path, about: Manifest, entries: Mapping[str, Entry]) -> dict[str, Any]:
-    """Write the manifest of each half with what lies in its folder, then that of the whole; returns the last.
+    """Write the manifest of each folder with what lies in it, then that of the whole; returns the last.
 
     Args:
         bundle: holds the folders of all roles.
         about: what is said of all of them; its models and files are filled in here.
         entries: per role what `describe_model` gives.
     """
-    for half in HALVES.values():
-        _write(bundle, half.folder, about, entries)
+    for folder in FOLDERS:
+        _write(bundle, folder, about, entries)
     return _write(bundle, "", about, entries)
 
 

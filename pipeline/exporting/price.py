@@ -16,8 +16,8 @@ _BATCH = 512
 
 
 @dataclass(frozen=True)
-class Budget:
-    """What a variant may cost at most."""
+class Limits:
+    """What both halves of a variant may cost at most; the manifest lists the part of each half as its budget."""
 
     negative_elbo: float
     """Nats per validation digit, both halves being of the variant."""
@@ -32,8 +32,8 @@ class Budget:
 
 
 BUDGETS = {
-    "int8": Budget(negative_elbo=0.5, image=0.01, latent=0.05),
-    "fp16": Budget(negative_elbo=0.05, image=0.001, latent=0.005),
+    "int8": Limits(negative_elbo=0.5, image=0.01, latent=0.05),
+    "fp16": Limits(negative_elbo=0.05, image=0.001, latent=0.005),
 }
 
 
@@ -45,7 +45,7 @@ class Price:
     largest_difference: dict[str, dict[str, float]]
     mean_difference: dict[str, dict[str, float]]
 
-    def failures(self, variant: str, budget: Budget, exact: Elbo) -> list[str]:
+    def failures(self, variant: str, budget: Limits, exact: Elbo) -> list[str]:
         """Everything that is over the budget."""
         failures = []
         cost = self.elbo.negative_elbo - exact.negative_elbo

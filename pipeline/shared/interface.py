@@ -5,7 +5,7 @@ model card and the tests in other runtimes take from the entry what they need. S
 inside the models, randomness outside.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,7 +18,7 @@ OPSET, IR_VERSION = 17, 8  # old enough for the runtimes still in use
 IMAGE_SHAPE = (28, 28)
 PIXELS = 28 * 28
 OPERATIONS = "operations_per_image"  # in a file's metadata
-BATCH = "batch"  # the name of the dynamic axis
+BATCH = "batch"  # the axis of rows; like any axis with a name but the next, each call chooses its size
 LATENT = "latent_dim"  # stands for a size that is fixed in each file
 
 
@@ -33,7 +33,12 @@ class Tensor:
 
     def resolved(self, latent_dim: int) -> "Tensor":
         """The same tensor with `latent_dim` as a number."""
-        return Tensor(self.name, self.type, tuple(latent_dim if d == LATENT else d for d in self.shape), self.meaning)
+        return self.sized({LATENT: latent_dim})
+
+    def sized(self, sizes: Mapping[str, int]) -> "Tensor":
+        """The same tensor with a number for each axis that `sizes` names."""
+        shape = tuple(sizes.get(axis, axis) if isinstance(axis, str) else axis for axis in self.shape)
+        return Tensor(self.name, self.type, shape, self.meaning)
 
     def __str__(self) -> str:
         return f"{self.name} {self.type}[{', '.join(map(str, self.shape))}]"
@@ -93,6 +98,8 @@ MIXTURE = Interface(
     apart=True,
 )
 ROLES = {interface.role: interface for interface in (ENCODER, DECODER, MIXTURE)}
+FOLDERS = tuple(dict.fromkeys(interface.folder.split("/")[0] for interface in ROLES.values()))
+"""Of a bundle, each of which is a bundle by itself."""
 HALVES = {interface.role: interface for interface in (ENCODER, DECODER)}  # what Keras trains
 
 

@@ -13,7 +13,7 @@ from pipeline.inference.manifest import Entry, Tolerance, Variant
 from pipeline.inference.mixture import Mixture
 from pipeline.inference.model import Floats, OnnxModel, open_session
 from pipeline.inference.tensor_file import Values, read_tensor
-from pipeline.shared.interface import BATCH, FLOAT32, MIXTURE, MODEL_FILE, Interface, Tensor, describe
+from pipeline.shared.interface import BATCH, FLOAT32, LATENT, MIXTURE, MODEL_FILE, Interface, Tensor, describe
 
 _SPEED_BATCH = 512
 _SPEED_ROUNDS = 5  # at least
@@ -34,7 +34,7 @@ class Checked:
     mean_difference: Differences
     budget: float
     """Of the mean difference; of float32, the absolute part of the tolerance of each value."""
-    images_per_second: float = 0.0  # until it is measured; of the mixture, latents
+    images_per_second: float = 0.0  # until it is measured; rows of whatever the role gives
     speed: float = 0.0
     """As a multiple of the float32 variant's, one thread each, medians of alternating rounds."""
 
@@ -49,7 +49,7 @@ class Verification:
 
     def __str__(self) -> str:
         """A table of at most 80 columns."""
-        row = "{:<8}{:<8} {:<20} {:>7} {:>8} {:>8} {:>6} {:>6} {}"
+        row = "{:<10}{:<7} {:<20} {:>7} {:>7} {:>7} {:>6} {:>6} {}"
         lines = [row.format("model", "variant", "file", "size", "largest", "mean", "budget", "speed", "ok")]
         for one in self.checked:
             differences = (f"{max(d.values()):.1e}" for d in (one.largest_difference, one.mean_difference))
@@ -164,6 +164,7 @@ def _open(file: Path, interface: Interface) -> OnnxModel:
 def _read_vectors(folder: Path, entry: Entry, latent_dim: int) -> list[Values]:
     """The inputs, then the outputs, of a model's test data set."""
     vectors: list[Values] = []
+    sizes = {LATENT: latent_dim}  # by axis; the others are those of the first tensor that has the axis
     tensors = (*entry.interface.inputs, *entry.interface.outputs)
     for path, tensor in zip((*entry.inputs, *entry.outputs), tensors, strict=True):
         file = folder / path
@@ -171,8 +172,10 @@ def _read_vectors(folder: Path, entry: Entry, latent_dim: int) -> list[Values]:
             name, values = read_tensor(file)
         except FormatError as error:
             raise BundleError(str(error)) from error
-        rows = len(vectors[0]) if vectors else max(values.shape[:1], default=0)
-        wanted = str(tensor.resolved(latent_dim)).replace(BATCH, str(rows or "rows"))
+        if len(values.shape) == len(tensor.shape) and values.size:
+            for axis, size in zip(tensor.shape, values.shape, strict=True):
+                sizes.setdefault(str(axis), size)
+        wanted = str(tensor.sized(sizes))
         found = str(Tensor(name, str(values.dtype), values.shape))
         if found != wanted:
             raise BundleError(f"{file} holds {_printable(found)}, expected {wanted}; download the bundle again")
@@ -195,7 +198,10 @@ def _complaint(variant: Variant, tolerance: Tolerance, difference: Floats, wante
 
 def _rows_per_second(files: list[OnnxModel], inputs: list[Values]) -> list[float]:
     """The rate of each model on one thread, in alternating rounds, so that all see the same machine."""
-    batch = [np.resize(values, (_SPEED_BATCH, *values.shape[1:])) for values in inputs]
+    batch = [
+        np.resize(values, (_SPEED_BATCH, *values.shape[1:])) if BATCH in tensor.shape else values
+        for tensor, values in zip(files[0].interface.inputs, inputs, strict=True)
+    ]
     seconds: list[list[float]] = [[] for _ in files]
     end = time.perf_counter() + _SPEED_SECONDS * len(files)
     while len(seconds[0]) < _SPEED_ROUNDS or time.perf_counter() < end:

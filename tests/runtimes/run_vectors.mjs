@@ -3,7 +3,7 @@
 const ABSOLUTE = 1e-4;
 const RELATIVE = 1e-4;
 const ELEMENT_TYPES = { 1: ["float32", Float32Array], 2: ["uint8", Uint8Array] }; // of onnx.TensorProto
-const [DIMS, DATA_TYPE, RAW_DATA] = [1, 2, 9]; // numbers of its fields
+const [DIMS, DATA_TYPE, NAME, RAW_DATA] = [1, 2, 8, 9]; // numbers of its fields
 
 /** Per file the differences of its outputs in order, or the error that the runtime threw. `read(path)` gives bytes. */
 export async function check(ort, options, files, read) {
@@ -12,8 +12,12 @@ export async function check(ort, options, files, read) {
     const vectors = `${file.slice(0, file.lastIndexOf("/"))}/test_data_set_0`;
     try {
       const session = await ort.InferenceSession.create(await read(file), options);
-      const { type, data, dims } = readTensor(await read(`${vectors}/input_0.pb`));
-      const outputs = await session.run({ [session.inputNames[0]]: new ort.Tensor(type, data, dims) });
+      const inputs = {};
+      for (const i of session.inputNames.keys()) {
+        const { name, type, data, dims } = readTensor(await read(`${vectors}/input_${i}.pb`));
+        inputs[name] = new ort.Tensor(type, data, dims);
+      }
+      const outputs = await session.run(inputs);
       results[file] = [];
       for (const [i, name] of session.outputNames.entries())
         results[file].push(differences(outputs[name], readTensor(await read(`${vectors}/output_${i}.pb`))));
@@ -40,14 +44,15 @@ function differences(found, expected) {
 
 /** The tensor in a serialized onnx.TensorProto that keeps its elements as raw data. */
 function readTensor(bytes) {
-  let [dims, dataType, raw] = [[], 0, null];
+  let [dims, dataType, name, raw] = [[], 0, "", null];
   for (const [field, value] of fields(bytes)) {
     if (field === DIMS) dims.push(...(typeof value === "number" ? [value] : varints(value)));
     else if (field === DATA_TYPE) dataType = value;
+    else if (field === NAME) name = new TextDecoder().decode(value);
     else if (field === RAW_DATA) raw = value;
   }
   const [type, TypedArray] = ELEMENT_TYPES[dataType];
-  return { type, dims, data: new TypedArray(raw.slice().buffer) };
+  return { name, type, dims, data: new TypedArray(raw.slice().buffer) };
 }
 
 /** Number and value of each field of a protobuf message. */

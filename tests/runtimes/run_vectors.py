@@ -17,29 +17,32 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
-    Run = Callable[[Path, NDArray[Any]], list[NDArray[Any]]]
+    Inputs = Mapping[str, NDArray[Any]]
+    Run = Callable[[Path, Inputs], list[NDArray[Any]]]
 
 ELEMENT_TYPES = {1: np.float32, 2: np.uint8}  # of onnx.TensorProto
-DIMS, DATA_TYPE, RAW_DATA = 1, 2, 9  # numbers of its fields
+DIMS, DATA_TYPE, NAME, RAW_DATA = 1, 2, 8, 9  # numbers of its fields
 ABSOLUTE = RELATIVE = 1e-4
 
 
-def read_tensor(path: Path) -> NDArray[Any]:
-    """The tensor in a serialized `onnx.TensorProto` that keeps its elements as raw data."""
+def read_tensor(path: Path) -> tuple[str, NDArray[Any]]:
+    """Name and values of the tensor in a serialized `onnx.TensorProto` that keeps its elements as raw data."""
     dims: list[int] = []
-    data_type, raw = 0, b""
+    data_type, name, raw = 0, b"", b""
     for field, value in _fields(path.read_bytes()):
         if field == DIMS:
             dims += [value] if isinstance(value, int) else [dim for _, dim in _varints(value)]
         elif field == DATA_TYPE:
             data_type = value
+        elif field == NAME:
+            name = value
         elif field == RAW_DATA:
             raw = value
-    return np.frombuffer(raw, ELEMENT_TYPES[data_type]).reshape(dims)
+    return name.decode(), np.frombuffer(raw, ELEMENT_TYPES[data_type]).reshape(dims)
 
 
 def check(bundle: Path, files: list[str], run: Run) -> dict[str, Any]:
@@ -48,8 +51,8 @@ def check(bundle: Path, files: list[str], run: Run) -> dict[str, Any]:
     for file in files:
         vectors = (bundle / file).parent / "test_data_set_0"
         try:
-            outputs = run(bundle / file, read_tensor(vectors / "input_0.pb"))
-            results[file] = [differences(o, read_tensor(vectors / f"output_{i}.pb")) for i, o in enumerate(outputs)]
+            outputs = run(bundle / file, dict(map(read_tensor, vectors.glob("input_*.pb"))))
+            results[file] = [differences(o, read_tensor(vectors / f"output_{i}.pb")[1]) for i, o in enumerate(outputs)]
         except Exception as error:  # each runtime has its own
             results[file] = {"error": f"{type(error).__name__}: {error}"}
     return results
@@ -69,16 +72,16 @@ def differences(found: NDArray[Any], expected: NDArray[Any]) -> dict[str, Any]:
     }
 
 
-def on_onnxruntime(model: Path, tensor: NDArray[Any]) -> list[NDArray[Any]]:
+def on_onnxruntime(model: Path, inputs: Inputs) -> list[NDArray[Any]]:
     session = importlib.import_module("onnxruntime").InferenceSession(str(model), providers=["CPUExecutionProvider"])
-    return list(session.run(None, {session.get_inputs()[0].name: tensor}))
+    return list(session.run(None, inputs))
 
 
-def on_openvino(model: Path, tensor: NDArray[Any]) -> list[NDArray[Any]]:
+def on_openvino(model: Path, inputs: Inputs) -> list[NDArray[Any]]:
     # Its default on some CPUs is to compute in bfloat16.
     config = {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = importlib.import_module("openvino").Core().compile_model(str(model), "CPU", config)
-    results = compiled([tensor])
+    results = compiled(inputs)
     return [results[output] for output in compiled.outputs]
 
 

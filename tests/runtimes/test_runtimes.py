@@ -26,7 +26,8 @@ from onnx.reference import ReferenceEvaluator
 from onnx.version_converter import convert_version
 
 from pipeline.exporting.variants import write_fp16, write_int8
-from tests import onnx_models
+from pipeline.shared.interface import ROLES, VARIANT_FILES
+from tests import mixtures, onnx_models
 from tests.runtimes import run_vectors
 
 if TYPE_CHECKING:
@@ -39,8 +40,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 SNIPPETS = ROOT / "pipeline/evaluating/snippets"
-ROLES = ("encoder", "decoder")
-FILES = {"float32": "model.onnx", "int8": "model_quantized.onnx", "fp16": "model_fp16.onnx"}
+FILES = [(role, variant) for role, interface in ROLES.items() for variant in interface.variants]
 # The largest mean difference of the variants. float32 is held to 1e-4 absolute + 1e-4 relative at every element.
 BUDGETS = {
     ("encoder", "int8"): 0.1,
@@ -53,7 +53,7 @@ ART = " .:-=+*#%@"  # the snippets draw with these
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `encoder/` and `decoder/`, each with three models and test vectors."""
+    """A folder with `encoder/` and `decoder/`, each with three models and test vectors, and a mixture."""
     if given := os.environ.get("VAE_BUNDLE"):
         return Path(given).resolve()
     folder = tmp_path_factory.mktemp("bundle")
@@ -65,18 +65,22 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for role, model in (("encoder", onnx_models.encoder()), ("decoder", onnx_models.decoder())):
         write_variants(onnx_models.save(model, folder / role), inputs[role])
         write_vectors(folder / role, inputs[role][:16])
-    return folder
+    return mixtures.add(folder)
 
 
 def write_variants(folder: Path, tensors: NDArray[Any]) -> None:
-    source = folder / FILES["float32"]
-    write_int8(source, folder / FILES["int8"], onnx.load(source).graph.input[0].name, tensors)
-    write_fp16(source, folder / FILES["fp16"])
+    source = folder / VARIANT_FILES["float32"]
+    write_int8(source, folder / VARIANT_FILES["int8"], onnx.load(source).graph.input[0].name, tensors)
+    write_fp16(source, folder / VARIANT_FILES["fp16"])
+
+
+def path_of(role: str, variant: str) -> str:
+    return f"{ROLES[role].folder}/{VARIANT_FILES[variant]}"
 
 
 def write_vectors(folder: Path, tensor: NDArray[Any]) -> None:
     (folder / "test_data_set_0").mkdir()
-    session = ort.InferenceSession(folder / FILES["float32"])
+    session = ort.InferenceSession(folder / VARIANT_FILES["float32"])
     names = [node.name for node in (*session.get_inputs(), *session.get_outputs())]
     files = ["input_0.pb", *(f"output_{i}.pb" for i in range(len(names) - 1))]
     arrays = [tensor, *session.run(None, {names[0]: tensor})]
@@ -92,12 +96,12 @@ def locked_onnxruntime(bundle: Path, files: list[str]) -> Results:
 
 
 def reference_evaluator(bundle: Path, files: list[str]) -> Results:
-    def run(model: Path, tensor: NDArray[Any]) -> list[NDArray[Any]]:
+    def run(model: Path, inputs: run_vectors.Inputs) -> list[NDArray[Any]]:
         # It knows DequantizeLinear from opset 19 on; for int8 nothing about it changed there.
-        int8 = model.name == FILES["int8"]
+        int8 = model.name == VARIANT_FILES["int8"]
         evaluator = ReferenceEvaluator(convert_version(onnx.load(model), 19) if int8 else str(model))
         with np.errstate(over="ignore"):  # its sigmoid exponentiates before it divides
-            return list(evaluator.run(None, {evaluator.input_names[0]: tensor}))
+            return list(evaluator.run(None, dict(inputs)))
 
     return run_vectors.check(bundle, files, run)
 
@@ -121,7 +125,7 @@ def onnxruntime_web(bundle: Path, files: list[str]) -> Results:
             HERE / "vectors.html",
             HERE / "run_vectors.mjs",
             HERE / "node_modules",
-            *map(bundle.joinpath, ROLES),
+            *{bundle / Path(interface.folder).parts[0] for interface in ROLES.values()},
         ):
             (folder / source.name).symlink_to(source)
         return in_browser(folder, f"vectors.html?{','.join(files)}", "window.results")["results"]
@@ -141,17 +145,16 @@ RUNTIMES: dict[str, Callable[[Path, list[str]], Results]] = {
 @pytest.fixture(scope="session")
 def results_of(bundle: Path) -> Callable[[str], Results]:
     """The results of a runtime for all files of the bundle, computed once."""
-    files = [f"{role}/{file}" for role in ROLES for file in FILES.values()]
+    files = [path_of(role, variant) for role, variant in FILES]
     return functools.cache(lambda runtime: RUNTIMES[runtime](bundle, files))
 
 
-@pytest.mark.parametrize("variant", FILES)
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(("role", "variant"), FILES)
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_vectors_pass(results_of: Callable[[str], Results], runtime: str, role: str, variant: str) -> None:
-    outputs = results_of(runtime)[f"{role}/{FILES[variant]}"]
+    outputs = results_of(runtime)[path_of(role, variant)]
     assert "error" not in outputs, outputs
-    assert len(outputs) == {"encoder": 2, "decoder": 1}[role]
+    assert len(outputs) == len(ROLES[role].outputs)
     for output in outputs:
         assert "error" not in output, output
         assert None not in output.values(), f"not a number: {output}"
@@ -202,7 +205,7 @@ def bundle_with(snippet: str, bundle: Path, folder: Path) -> Path:
 
 
 def middle_digit(bundle: Path) -> NDArray[np.float32]:
-    session = ort.InferenceSession(bundle / "decoder" / FILES["float32"])
+    session = ort.InferenceSession(bundle / "decoder" / VARIANT_FILES["float32"])
     (image,) = session.run(None, {"z": np.zeros((1, session.get_inputs()[0].shape[1]), np.float32)})[0]
     return image
 

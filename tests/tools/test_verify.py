@@ -15,9 +15,10 @@ from onnx import helper
 
 from pipeline.errors import ModelError
 from pipeline.inference import Decoder, Encoder
-from pipeline.shared.interface import HALVES
+from pipeline.inference.manifest import write_manifest
+from pipeline.shared.interface import HALVES, ROLES
 from pipeline.tools.verify import info, verify
-from tests import mixtures, onnx_models
+from tests import mixtures, onnx_models, renderers
 
 MIXTURE_VECTORS = ["input_0", "input_1", "output_0"]
 MODELS = ["model.onnx", "model_quantized.onnx", "model_fp16.onnx"]
@@ -92,6 +93,24 @@ def test_a_mixture_that_does_not_reproduce_its_vectors_is_refused(bundle: Path) 
     mixtures.save(bundle / "decoder" / "mixture", latent_dim=3)
     mixtures.sign(bundle)
     assert complaint(verify, bundle) == f"{bundle}/decoder/mixture/model.onnx has 3 latent(s), the manifest says 2"
+
+
+def test_a_model_of_a_new_role_is_verified_by_its_entry_in_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ROLES, "renderer", renderers.RENDERER)
+    write_manifest(tmp_path, renderers.save(tmp_path))
+    report = verify(tmp_path)
+    (one,) = report.checked
+    assert (one.model, one.variant, one.file) == ("renderer", "float32", "renderer/model.onnx")
+    assert 0 <= one.largest_difference["image"] <= 1e-6
+    assert one.images_per_second > 0
+    assert str(report).splitlines()[1].startswith("renderer  float32 model.onnx ")
+    vector = tmp_path / "renderer/test_data_set_0/output_0.pb"
+    onnx_models.save_vector(np.zeros((32, 5, 6), np.float32), "image", vector)
+    write_manifest(tmp_path, renderers.manifest(tmp_path))
+    message = f"{vector} holds image float32[32, 5, 6], expected image float32[32, 5, 7]; download the bundle again"
+    assert complaint(verify, tmp_path) == message
 
 
 def test_the_differences_are_those_from_the_test_vectors(good: Path) -> None:
@@ -240,8 +259,8 @@ def test_a_model_that_does_not_reproduce_a_single_value_is_refused(bundle: Path,
     [
         ("input_0", np.zeros((32, 2), np.uint8), "z uint8[32, 2], expected z float32[32, 2]"),
         ("input_0", np.zeros((32, 3), np.float32), "z float32[32, 3], expected z float32[32, 2]"),
-        ("input_0", np.zeros((0, 2), np.float32), "z float32[0, 2], expected z float32[rows, 2]"),
-        ("input_0", np.float32(1), "z float32[], expected z float32[rows, 2]"),
+        ("input_0", np.zeros((0, 2), np.float32), "z float32[0, 2], expected z float32[batch, 2]"),
+        ("input_0", np.float32(1), "z float32[], expected z float32[batch, 2]"),
         ("output_0", np.zeros((31, 28, 28), np.float32), "expected image float32[32, 28, 28]"),
     ],
 )
