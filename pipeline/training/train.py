@@ -18,6 +18,7 @@ from pipeline.shared.files import atomic_folder, refuse_foreign, write_json
 from pipeline.training.checkpoint import Checkpoint, Progress
 from pipeline.training.device import prepare_device, repeat_exactly, share_heap
 from pipeline.training.digits import Digits
+from pipeline.training.fingerprint import sources, versions
 from pipeline.training.loop import Blocks, BlockVAE
 from pipeline.training.model import VAE, build_decoder, build_encoder
 from pipeline.training.watch import Watch
@@ -75,7 +76,8 @@ def train(
         "train": params.model_dump(mode="json"),
         "data": {name: stats[name] for name in ("source", "files")},
     }
-    checkpoint = Checkpoint(folder, {**origin, "stats": stats, "device": device, "keras": keras.__version__})
+    decides = {**origin, "stats": stats, "device": device, "code": sources(), "versions": versions()}
+    checkpoint = Checkpoint(folder, decides)
     state = [*vae.trained_variables(), *vae.optimizer.variables]
     weights = [*vae.encoder.variables, *vae.decoder.variables]
     with _live(report) as live:

@@ -2,6 +2,7 @@ import csv
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from pipeline.data.binarise import binarise
 from pipeline.errors import OutputError, TrainingError
 from pipeline.params import Model, Train, read_params
 from pipeline.shared.files import sha256
+from pipeline.training import fingerprint
 from pipeline.training.digits import Digits
 from pipeline.training.model import reconstruction_loss
 from pipeline.training.train import train
@@ -143,6 +145,41 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
     assert run(prepared, tmp_path / "killed", params) == figures
     assert hashes(tmp_path / "killed") == hashes(tmp_path / "whole")
     assert [path.name for path in (tmp_path / "killed").iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.fixture(scope="module")
+def killed(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a run leaves that was killed after its first epoch."""
+    folder = tmp_path_factory.mktemp("killed")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        kill_in(patch, 1)
+        run(prepared, folder)
+    return folder
+
+
+@pytest.mark.parametrize("changed", ["nothing", "data/binarise.py", "shared/interface.py", "keras", "numpy", "backend"])
+def test_a_checkpoint_of_other_code_or_versions_is_not_used(
+    changed: str, killed: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, package = shutil.copytree(killed, tmp_path / "killed"), tmp_path / "pipeline"
+    shutil.copytree(ROOT / "pipeline", package, ignore=shutil.ignore_patterns("node_modules"))
+    monkeypatch.setattr(fingerprint, "PACKAGE", package)
+    if (package / changed).exists():
+        with (package / changed).open("a") as source:
+            source.write("# changed\n")
+    elif changed != "nothing":
+        library = keras.backend.backend() if changed == "backend" else changed
+        monkeypatch.setattr(sys.modules[library], "__version__", "0.1")
+    begun: list[int] = []
+
+    def begin(_: Digits, epoch: int) -> None:
+        begun.append(epoch)
+        raise Killed
+
+    monkeypatch.setattr(Digits, "shuffle", begin)
+    with pytest.raises(Killed):
+        run(prepared, folder)
+    assert begun == [1 if changed == "nothing" else 0]
 
 
 def test_a_process_killed_at_a_random_moment_goes_on_and_ends_with_the_same_bytes(
