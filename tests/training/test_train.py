@@ -88,7 +88,7 @@ def test_a_loss_that_is_not_finite_is_an_error_and_leaves_no_weights(prepared: P
     )
     with pytest.raises(TrainingError, match=expected):
         run(prepared, tmp_path, TRAIN.model_copy(update={"learning_rate": 1.0}), linear)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["report"]
 
 
 def test_a_gradient_bounded_to_next_to_nothing_moves_no_weights(prepared: Path, tmp_path: Path) -> None:
@@ -180,6 +180,16 @@ def test_a_checkpoint_of_other_code_or_versions_is_not_used(
     with pytest.raises(Killed):
         run(prepared, folder)
     assert begun == [1 if changed == "nothing" else 0]
+
+
+def test_the_log_of_a_running_training_holds_every_epoch_so_far(killed: Path) -> None:
+    for split in ("train", "eval"):
+        for name in ("loss", "reconstruction", "kl"):
+            lines = (killed / "report/plots/metrics" / split / f"{name}.tsv").read_text().splitlines()
+            assert len(lines) == 1 + 1  # the names, and epoch 1
+    metrics = json.loads((killed / "report/metrics.json").read_text())
+    assert metrics["step"] == 1
+    assert "chosen" not in metrics
 
 
 def test_a_process_killed_at_a_random_moment_goes_on_and_ends_with_the_same_bytes(
