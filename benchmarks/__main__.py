@@ -3,8 +3,8 @@
     make bench
 
 Everything is a ratio of things measured in this one run. The jobs are whole processes, from start to exit; so is the
-plain script that does the same work with ONNX Runtime. The other peers are given the images in memory and need not
-write anything. PyTorch takes part where it is installed.
+plain script that does the same work with ONNX Runtime. The other peers are given the images in memory and write
+nothing. PyTorch takes part where it is installed. Each peer must give our latents before it is timed.
 """
 
 import statistics
@@ -12,95 +12,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
+from benchmarks.peers import Pixels, peers, plain_script
 from pipeline.inference import Decoder, Encoder
 from pipeline.shared.interface import VARIANT_FILES
-from pipeline.tools.bench import Contender, Report, measure, product_contenders, run_vae, write_pile
+from pipeline.tools.bench import Measurements, measure, product_contenders, run_vae, write_pile
 
 EXPORTS = Path("exports")
 IMAGES = 1_000_000
 PEER_IMAGES = 200_000
-BATCH = 512
 ROUNDS = 5
 
-Pixels = NDArray[np.uint8]
 
-
-def peers(images: Pixels) -> list[Contender]:
-    """Others that compute the latents of the same images with the same weights."""
-    from pipeline.training.weights import load_half  # noqa: PLC0415  (TensorFlow)
-
-    half = load_half(Path("models"), "encoder")
-    session = ort.InferenceSession(EXPORTS / "encoder" / "model.onnx")  # all options as they are
-
-    def plain_loop() -> None:
-        for start in range(0, len(images), BATCH):
-            session.run(None, {"image": images[start : start + BATCH]})
-
-    def contender(name: str, work: Callable[[], object]) -> Contender:
-        work()  # warm
-        return Contender(name, work, len(images), Encoder(EXPORTS / "encoder").operations or 0)
-
-    found = [
-        contender("Keras predict", lambda: half.predict(images, batch_size=BATCH, verbose=0)),
-        contender("ONNX Runtime, plain loop", plain_loop),
-    ]
-    try:
-        found.append(contender("PyTorch", torch_peer(images)))
-    except ModuleNotFoundError:
-        print("PyTorch is not installed and does not take part", file=sys.stderr)
-    return found
-
-
-SCRIPT = """
-import sys, numpy, onnxruntime
-session = onnxruntime.InferenceSession(sys.argv[1])
-images = numpy.load(sys.argv[2], mmap_mode="r")
-results = [session.run(None, {"image": images[start : start + 512]}) for start in range(0, len(images), 512)]
-numpy.savez(sys.argv[3], *(numpy.concatenate(columns) for columns in zip(*results)))
-"""
-
-
-def plain_script(pile: Path) -> Contender:
-    """What one would write in five lines: no checks, no resume, all results in memory."""
-    model = EXPORTS / "encoder" / "model.onnx"
-    command = [sys.executable, "-c", SCRIPT, str(model), str(pile), str(pile.parent / "plain.npz")]
-    operations = Encoder(model).operations or 0
-    return Contender("plain script, whole process", lambda: subprocess.run(command, check=True), IMAGES, operations)
-
-
-def torch_peer(images: Pixels) -> Callable[[], None]:
-    """The exported weights as PyTorch layers."""
-    import torch  # noqa: PLC0415
-
-    graph = onnx.load(EXPORTS / "encoder" / "model.onnx").graph
-    weights = {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in graph.initializer}
-    products = [node for node in graph.node if node.op_type == "Gemm"]
-
-    def encode() -> None:
-        with torch.inference_mode():
-            for start in range(0, len(images), BATCH):
-                values = {"x": torch.from_numpy(images[start : start + BATCH]).flatten(1).float() / 255}
-                hidden = values["x"]
-                for node in products[:-2]:
-                    hidden = torch.relu(torch.addmm(weights[node.input[2]], hidden, weights[node.input[1]]))
-                for node in products[-2:]:
-                    torch.addmm(weights[node.input[2]], hidden, weights[node.input[1]])
-
-    return encode
-
-
-def compare(report: Report) -> str:
+def compare(measurements: Measurements) -> str:
     """The jobs as multiples of each other and of the peers."""
-    rate = {figure.name: figure.images_per_second for figure in report.figures}
+    rate = {figure.name: figure.images_per_second for figure in measurements.figures}
     ours = ("encoder, session", "decoder, session", "vae encode", "vae generate")
     others = {name: value for name, value in rate.items() if not name.startswith(("vae", *ours))}
     lines = [f"vae encode is {rate['vae encode'] / value:.2f} x {name}" for name, value in others.items()]
@@ -156,13 +86,18 @@ def cold(images: str) -> None:
 def main() -> None:
     if not (EXPORTS / "manifest.json").exists():
         sys.exit("exports/ is empty; run `make repro` first")
+    encoder = EXPORTS / "encoder"
     with tempfile.TemporaryDirectory() as folder:
         pile = write_pile(Path(folder) / "images.npy", IMAGES)
         few = np.load(pile, mmap_mode="r")[:PEER_IMAGES].copy()
-        contenders = [*product_contenders(EXPORTS, pile, IMAGES), plain_script(pile), *peers(few)]
-        report = measure(contenders, ROUNDS, lambda line: print(line, file=sys.stderr))
-    print(report)
-    print(compare(report))
+        contenders = [
+            *product_contenders(EXPORTS, pile, IMAGES),
+            plain_script(encoder, pile, IMAGES),
+            *peers(encoder, Path("models"), few),
+        ]
+        measurements = measure(contenders, ROUNDS, lambda line: print(line, file=sys.stderr))
+    print(measurements)
+    print(compare(measurements))
     latent_dim = Decoder(EXPORTS / "decoder").latent_dim
     variants(few[:20_000], np.random.default_rng(0).standard_normal((20_000, latent_dim), np.float32))
     cold("data/prepared/test_images.npy")

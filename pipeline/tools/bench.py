@@ -59,7 +59,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Report:
+class Measurements:
     """All figures of a run."""
 
     workers: int
@@ -83,7 +83,7 @@ class Report:
         return "\n".join(lines)
 
 
-def bench(bundle: Path, images: int, rounds: int, log: Callable[[str], object]) -> Report:
+def bench(bundle: Path, images: int, rounds: int, log: Callable[[str], object]) -> Measurements:
     """Measure the bare sessions and the whole jobs, process start to exit, on `images` images.
 
     Args:
@@ -160,7 +160,7 @@ def run_vae(*arguments: str) -> None:
         raise MeasurementError(f"vae {arguments[0]} failed: {done.stderr.strip()}")
 
 
-def measure(contenders: Sequence[Contender], rounds: int, log: Callable[[str], object]) -> Report:
+def measure(contenders: Sequence[Contender], rounds: int, log: Callable[[str], object]) -> Measurements:
     """Let the contenders take turns for at least `rounds` rounds, and until each agrees with itself.
 
     Raises:
@@ -192,7 +192,7 @@ def measure(contenders: Sequence[Contender], rounds: int, log: Callable[[str], o
         median = statistics.median(seconds[one.name])
         share = statistics.median(shares[one.name])
         figures.append(Figure(one.name, one.images, median, one.images / median, share, _spread(shares[one.name])))
-    return Report(workers, statistics.median(rates) / 1e9, len(rates) // len(contenders), tuple(figures))
+    return Measurements(workers, statistics.median(rates) / 1e9, len(rates) // len(contenders), tuple(figures))
 
 
 def _disagreeing(shares: dict[str, list[float]]) -> list[tuple[str, float]]:

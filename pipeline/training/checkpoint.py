@@ -7,7 +7,6 @@ import json
 import logging
 import shutil
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
@@ -17,6 +16,7 @@ from pipeline.shared.files import atomic_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import keras
     from numpy.typing import NDArray
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _FILE = "checkpoint.npz"
-_CODE = Path(__file__).parent
 
 Arrays = list["NDArray[Any]"]
 
@@ -50,14 +49,13 @@ class Checkpoint:
 
     Args:
         output: the folder that the run will write; the checkpoint lies in `.NAME.partial` beside it.
-        decides: what the result depends on, besides the code of this package.
+        decides: all that the result depends on, as JSON.
     """
 
     def __init__(self, output: Path, decides: Mapping[str, Any]) -> None:
         output = output.resolve()
         self.folder = output.with_name(f".{output.name}.partial")
-        code = {file.name: file.read_text() for file in sorted(_CODE.glob("*.py"))}
-        self._fingerprint = hashlib.sha256(json.dumps([decides, code], sort_keys=True).encode()).hexdigest()
+        self._fingerprint = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
     def save(self, state: Sequence[keras.Variable], progress: Progress) -> None:
         """Replace the checkpoint; `state` is every variable that training changes."""

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
-from dvclive.live import Live
-from scmrepo.exceptions import SCMError
 
 from pipeline.data.binarise import binarise
 from pipeline.data.prepared import read_split, read_stats
-from pipeline.errors import TrainingError
 from pipeline.shared.files import atomic_folder, refuse_foreign, write_json
 from pipeline.training.checkpoint import Checkpoint, Progress
 from pipeline.training.device import prepare_device, repeat_exactly, share_heap
 from pipeline.training.digits import Digits
+from pipeline.training.epoch_log import EpochLog
+from pipeline.training.fingerprint import sources, versions
 from pipeline.training.loop import Blocks, BlockVAE
 from pipeline.training.model import VAE, build_decoder, build_encoder
 from pipeline.training.watch import Watch
 from pipeline.training.weights import ORIGIN_FILE, save_half
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -50,7 +47,7 @@ def train(
         params: how it is fitted.
         prepared: the output of `prepare`.
         folder: where the weights go.
-        report: where DVCLive logs each epoch.
+        report: where DVCLive logs each epoch as it ends; an earlier log is replaced when training starts.
         verbose: progress of `fit`, as Keras counts it (0 silent, 1 bar, 2 one line per epoch).
 
     Returns:
@@ -75,26 +72,27 @@ def train(
         "train": params.model_dump(mode="json"),
         "data": {name: stats[name] for name in ("source", "files")},
     }
-    checkpoint = Checkpoint(folder, {**origin, "stats": stats, "device": device, "keras": keras.__version__})
+    decides = {**origin, "stats": stats, "device": device, "code": sources(), "versions": versions()}
+    checkpoint = Checkpoint(folder, decides)
     state = [*vae.trained_variables(), *vae.optimizer.variables]
     weights = [*vae.encoder.variables, *vae.decoder.variables]
-    with _live(report) as live:
-        progress = checkpoint.restore(state)
-        done = len(progress.history)
-        begun = f", going on after epoch {done}" if done else ""
-        log.info("training on %s: %s images, %s epochs%s", device, f"{len(images):,}", params.epochs, begun)
-        vae.fit(
-            blocks,
-            epochs=params.epochs,
-            initial_epoch=params.epochs if _is_over(progress, params) else done,
-            shuffle=False,  # `digits` does it
-            validation_data=(np.arange(len(images), len(images) + len(validation), dtype=np.int32),),
-            validation_batch_size=_VALIDATION_BATCH,
-            callbacks=[Watch(params, blocks, digits, progress, checkpoint, state, weights)],
-            verbose=verbose,
-        )
-        chosen = {"epoch": progress.best_epoch, **progress.history[progress.best_epoch - 1]}
-        _log(live, progress, chosen)
+    progress = checkpoint.restore(state)
+    epochs = EpochLog(report, progress.history)
+    done = len(progress.history)
+    resumed = f", resumed after epoch {done}" if done else ""
+    log.info("training on %s: %s images, %s epochs%s", device, f"{len(images):,}", params.epochs, resumed)
+    vae.fit(
+        blocks,
+        epochs=params.epochs,
+        initial_epoch=params.epochs if _is_over(progress, params) else done,
+        shuffle=False,  # `digits` does it
+        validation_data=(np.arange(len(images), len(images) + len(validation), dtype=np.int32),),
+        validation_batch_size=_VALIDATION_BATCH,
+        callbacks=[Watch(params, blocks, digits, progress, checkpoint, epochs, state, weights)],
+        verbose=verbose,
+    )
+    chosen = {"epoch": progress.best_epoch, **progress.history[progress.best_epoch - 1]}
+    epochs.finish(chosen)
     with atomic_folder(folder, owns=_OWN) as beside:
         for half in _halves(model, progress.best):
             save_half(half, beside)
@@ -173,26 +171,3 @@ def _is_over(progress: Progress, params: Train) -> bool:
     """Whether an earlier run did all, but was killed before its weights were in place."""
     done = len(progress.history)
     return bool(params.patience and done and done - progress.best_epoch >= params.patience)
-
-
-@contextlib.contextmanager
-def _live(report: Path) -> Iterator[Live]:
-    """DVCLive, whose folder appears when all epochs are in it."""
-    with atomic_folder(report, owns=["metrics.json", "plots"]) as unfinished:
-        try:
-            live = Live(str(unfinished), dvcyaml=None, save_dvc_exp=False, report=None)
-        except SCMError as error:
-            raise TrainingError(f"DVCLive can't use this git repository ({error}); make a first commit") from error
-        with live:
-            yield live
-
-
-def _log(live: Live, progress: Progress, chosen: dict[str, float]) -> None:
-    """Every epoch, also those of an interrupted run, as DVCLive's own callback names them."""
-    for figures in progress.history:
-        for name, value in figures.items():
-            split = "eval" if name.startswith("val_") else "train"
-            live.log_metric(f"{split}/{name.removeprefix('val_')}", value)
-        live.next_step()  # type: ignore[no-untyped-call]
-    live.summary["chosen"] = chosen
-    live.make_summary()  # type: ignore[no-untyped-call]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pipeline.params import Train
     from pipeline.training.checkpoint import Checkpoint, Progress
     from pipeline.training.digits import Digits
+    from pipeline.training.epoch_log import EpochLog
     from pipeline.training.loop import Blocks
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ _COLLAPSED_EPOCHS = 3  # in a row
 
 
 class Watch(keras.callbacks.Callback):  # type: ignore[misc]
-    """Keeps the best weights, writes a checkpoint after each epoch, and stops a run that leads nowhere.
+    """Keeps the best weights, writes log and checkpoint after each epoch, and stops a run that leads nowhere.
 
     Args:
         params: of the run.
@@ -34,6 +35,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
         digits: reordered before each epoch.
         progress: of earlier epochs, if any; brought forward here.
         checkpoint: where to save.
+        epochs: where the figures of each epoch are logged.
         state: every variable that training changes.
         weights: those that are the result.
     """
@@ -45,12 +47,13 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
         digits: Digits,
         progress: Progress,
         checkpoint: Checkpoint,
+        epochs: EpochLog,
         state: Sequence[keras.Variable],
         weights: Sequence[keras.Variable],
     ) -> None:
         super().__init__()
         self._params, self._blocks, self._digits = params, blocks, digits
-        self._progress, self._checkpoint = progress, checkpoint
+        self._progress, self._checkpoint, self._epochs = progress, checkpoint, epochs
         self._state, self._weights = state, weights
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
@@ -82,6 +85,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
             )
         progress = self._progress
         progress.history.append(figures)
+        self._epochs.add(figures)
         self._refuse_collapse()
         if progress.best_epoch == epoch + 1:
             progress.best = [np.asarray(weight) for weight in self._weights]
