@@ -15,6 +15,12 @@ from tests import onnx_models
 from tests.prepared_digits import prepare_sample
 
 
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The temporary folder of this run of the tests, the same for all workers."""
+    root = tmp_path_factory.getbasetemp()
+    return root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+
 def bytes_of(folder: Path) -> dict[str, bytes]:
     """Every file below a folder."""
     return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
@@ -32,9 +38,7 @@ def names_in(folder: Path) -> list[str]:
 @pytest.fixture(scope="session")
 def prepared_sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Prepared digits of the packaged sample, to be read alone: made once, by the first worker that needs them."""
-    root = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        root = root.parent
+    root = shared_folder(tmp_path_factory)
     with FileLock(root / "sample.lock"):
         if not (root / "sample/prepared").exists():
             prepare_sample(root / "sample")

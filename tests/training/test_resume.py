@@ -35,14 +35,13 @@ def kill_in(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
     monkeypatch.setattr(Digits, "shuffle", fail)
 
 
-def test_a_run_killed_in_two_of_its_epochs_ends_with_the_same_bytes(
+def test_a_run_killed_in_one_of_its_epochs_ends_with_the_same_bytes(
     trained: Callable[[Train], Trained], prepared_sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for epoch in (1, 3):
-        with monkeypatch.context() as patch, pytest.raises(Killed):
-            kill_in(patch, epoch)
-            run(prepared_sample, tmp_path, KNOBS)
-        assert not (tmp_path / "models").exists()
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_in(patch, 2)
+        run(prepared_sample, tmp_path, KNOBS)
+    assert not (tmp_path / "models").exists()
     whole = trained(KNOBS)
     assert run(prepared_sample, tmp_path, KNOBS) == whole.figures
     assert hashes(tmp_path) == hashes(whole.folder)
