@@ -17,7 +17,7 @@ from pipeline.errors import OutputError, TrainingError
 from pipeline.params import Model, Train, read_params
 from pipeline.shared.files import sha256
 from pipeline.training import fingerprint
-from pipeline.training.digits import Digits
+from pipeline.training.lookup import ImageLookup
 from pipeline.training.model import reconstruction_loss
 from pipeline.training.train import train
 from pipeline.training.weights import load_half, read_origin
@@ -119,14 +119,14 @@ class Killed(BaseException):
 
 
 def kill_in(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
-    shuffle = Digits.shuffle
+    shuffle = ImageLookup.shuffle
 
-    def fail(self: Digits, number: int) -> None:
+    def fail(self: ImageLookup, number: int) -> None:
         if number == epoch:
             raise Killed
         shuffle(self, number)
 
-    monkeypatch.setattr(Digits, "shuffle", fail)
+    monkeypatch.setattr(ImageLookup, "shuffle", fail)
 
 
 @pytest.mark.parametrize("binarisation", ["none", "dynamic"])
@@ -172,11 +172,11 @@ def test_a_checkpoint_of_other_code_or_versions_is_not_used(
         monkeypatch.setattr(sys.modules[library], "__version__", "0.1")
     begun: list[int] = []
 
-    def begin(_: Digits, epoch: int) -> None:
+    def begin(_: ImageLookup, epoch: int) -> None:
         begun.append(epoch)
         raise Killed
 
-    monkeypatch.setattr(Digits, "shuffle", begin)
+    monkeypatch.setattr(ImageLookup, "shuffle", begin)
     with pytest.raises(Killed):
         run(prepared, folder)
     assert begun == [1 if changed == "nothing" else 0]

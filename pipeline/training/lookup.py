@@ -8,7 +8,7 @@ from keras import KerasTensor, layers, ops
 from numpy.typing import NDArray
 
 
-class Digits(layers.Layer):  # type: ignore[misc]
+class ImageLookup(layers.Layer):  # type: ignore[misc]
     """All images of a run; `call` turns numbers into images.
 
     The first `shuffled` of them change places before each epoch, in an order that depends on seed and epoch alone: a
