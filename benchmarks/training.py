@@ -1,7 +1,7 @@
 """How fast training is, beside plain Keras: `make bench-train`.
 
-Three ways to fit the parameters of params.yaml on the same lookup, each in a process of its own, in turns, so that all
-meet the same noise: Keras' `fit` with its defaults (no XLA, one step per execution, NumPy arrays), the product with
+Three ways to fit the parameters of params.yaml on the same images, each in a process of its own, in turns, so that
+all meet the same noise: Keras' `fit` with its defaults (no XLA, one step per execution, NumPy arrays), the product with
 TensorFlow, the product with JAX. A rate leaves out the first epoch, in which the step is compiled. The yardstick is
 the float32 matrix rate of the same device, measured in the same processes.
 """

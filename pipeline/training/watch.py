@@ -1,4 +1,4 @@
-"""What happens between the steps of training: the order of the lookup, checkpoints, and when to stop."""
+"""What happens between the steps of training: the order of the images, the log, checkpoints, and when to stop."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
     Args:
         params: of the run.
         blocks: that it goes through.
-        lookup: reordered before each epoch.
+        lookup: of the images, which are shuffled before each epoch.
         history: of earlier epochs, if any; each epoch is appended.
         checkpoint: where to save.
         epoch_log: where the figures of each epoch are logged.
@@ -57,7 +57,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
         self._state, self._weights = state, weights
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
-        """Reorder the lookup."""
+        """Shuffle the images."""
         self._lookup.shuffle(epoch)
         self._epoch, self._step = epoch, 0
 
@@ -76,7 +76,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
         self._step = done
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Keep the best, save, and decide whether to go on."""
+        """Log the figures, keep the best weights, save a checkpoint, and decide whether to stop."""
         figures = {name: float(value) for name, value in (logs or {}).items()}
         if not math.isfinite(figures["val_loss"]):
             raise TrainingError(
