@@ -1,7 +1,7 @@
 """How fast training is, beside plain Keras: `make bench-train`.
 
-Three ways to fit the parameters of params.yaml on the same digits, each in a process of its own, in turns, so that all
-meet the same noise: Keras' `fit` with its defaults (no XLA, one step per execution, NumPy arrays), the product with
+Three ways to fit the parameters of params.yaml on the same images, each in a process of its own, in turns, so that
+all meet the same noise: Keras' `fit` with its defaults (no XLA, one step per execution, NumPy arrays), the product with
 TensorFlow, the product with JAX. A rate leaves out the first epoch, in which the step is compiled. The yardstick is
 the float32 matrix rate of the same device, measured in the same processes.
 """
@@ -31,7 +31,7 @@ def fit(way: str, seed: int) -> dict[str, Any]:
     from pipeline.data.prepared import read_split  # noqa: PLC0415
     from pipeline.params import read_params  # noqa: PLC0415
     from pipeline.training.device import prepare_device, repeat_exactly, share_heap  # noqa: PLC0415
-    from pipeline.training.digits import Digits  # noqa: PLC0415
+    from pipeline.training.lookup import ImageLookup  # noqa: PLC0415
     from pipeline.training.train import block_up, build_vae  # noqa: PLC0415
 
     if way != PLAIN:
@@ -49,10 +49,10 @@ def fit(way: str, seed: int) -> dict[str, Any]:
         x, v, shuffle = images, validation, None
     else:
         repeat_exactly(seed, jit_compile=params.jit_compile)
-        digits = Digits(np.concatenate([images, validation]), len(images), seed)
-        vae = build_vae(settings.model, params, digits, blocks)
+        lookup = ImageLookup(np.concatenate([images, validation]), len(images), seed)
+        vae = build_vae(settings.model, params, lookup, blocks)
         x, v = blocks, np.arange(len(images), len(images) + len(validation), dtype=np.int32)
-        shuffle = digits.shuffle
+        shuffle = lookup.shuffle
 
     class Clock(keras.callbacks.Callback):  # type: ignore[misc]
         seconds: list[float] = []  # noqa: RUF012

@@ -1,8 +1,8 @@
 """How fast this machine encodes and decodes, as shares of what it can do; all measured in one run.
 
 The yardstick is the rate of float32 matrix products on all cores, the better of ONNX Runtime's and NumPy's, measured
-anew beside each contender in each round. A figure is the median of its rounds; where they don't agree, more are
-added, and in the end the run fails instead of printing a figure that can't be trusted.
+again before each contender in each round. A figure is the median over the rounds. If the rounds differ too much, more
+are run; if they still differ after 15, the run fails rather than print an unreliable figure.
 """
 
 import shutil
@@ -46,14 +46,14 @@ class Contender:
 
 @dataclass(frozen=True)
 class Figure:
-    """What came out for a contender."""
+    """The result for one contender: medians over the rounds."""
 
     name: str
     images: int
     seconds: float
     images_per_second: float
     matrix_share: float
-    """Of the images per second that the matrix rate allows for the model's operations."""
+    """Images per second, as a share of what the matrix rate allows for the model's operations."""
     spread: float
     """Distance between the quartiles of `matrix_share`, as a share of it."""
 
@@ -84,16 +84,16 @@ class Measurements:
 
 
 def bench(bundle: Path, images: int, rounds: int, log: Callable[[str], object]) -> Measurements:
-    """Measure the bare sessions and the whole jobs, process start to exit, on `images` images.
+    """Measure the bare sessions, and the jobs as whole processes from start to exit, on `images` images.
 
     Args:
         bundle: holds both halves and says their operations.
         images: how many; a file of 784 bytes each is written to the temporary folder.
-        rounds: at least.
-        log: is told what is being measured.
+        rounds: the least number of rounds.
+        log: called with a line on each step of the measurement.
 
     Raises:
-        MeasurementError: the rounds of a contender differ too much; or the models don't say their operations.
+        MeasurementError: the rounds of a contender differ too much, or the models don't state their operations.
     """
     with tempfile.TemporaryDirectory() as folder:
         log(f"writing {images * 784 / 1e6:,.0f} MB of images")
@@ -105,7 +105,7 @@ def product_contenders(bundle: Path, pile: Path, images: int) -> list[Contender]
     """The bare sessions, and each job as people run it.
 
     Raises:
-        MeasurementError: the models don't say their operations.
+        MeasurementError: the models don't state their operations.
     """
     encoder, decoder = Encoder(bundle / "encoder"), Decoder(bundle / "decoder")
     if encoder.operations is None or decoder.operations is None:
@@ -115,7 +115,7 @@ def product_contenders(bundle: Path, pile: Path, images: int) -> list[Contender]
     z = np.random.default_rng(0).standard_normal((warm, decoder.latent_dim), np.float32)
 
     def drain(model: Callable[[Any], object], rows: NDArray[Any]) -> None:
-        """What comes out is dropped: to keep it takes as long as to compute it."""
+        """Drop the results: keeping them takes as long as computing them."""
         for _ in map_ordered(lambda at: model(rows[at : at + MAX_ROWS]), range(0, warm, MAX_ROWS), cores()):
             pass
 
@@ -123,7 +123,7 @@ def product_contenders(bundle: Path, pile: Path, images: int) -> list[Contender]
         result = pile.parent / "result"
 
         def clear() -> None:
-            """To delete 784 MB may take half a second, and is not the job's work."""
+            """Deleting 784 MB may take half a second and is no part of the job."""
             shutil.rmtree(result, ignore_errors=True)
             result.with_name("result.png").unlink(missing_ok=True)
 
@@ -161,10 +161,10 @@ def run_vae(*arguments: str) -> None:
 
 
 def measure(contenders: Sequence[Contender], rounds: int, log: Callable[[str], object]) -> Measurements:
-    """Let the contenders take turns for at least `rounds` rounds, and until each agrees with itself.
+    """Run the contenders in turns for at least `rounds` rounds, until the rounds of each agree.
 
     Raises:
-        MeasurementError: one does not after 15 rounds.
+        MeasurementError: the rounds of a contender still differ after 15.
     """
     workers = cores()
     rates: list[float] = []

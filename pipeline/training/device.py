@@ -1,4 +1,4 @@
-"""Which processor training runs on, and that it does the same thing every time."""
+"""The device that training runs on, and what makes its results repeatable."""
 
 import contextlib
 import ctypes
@@ -11,10 +11,10 @@ _M_ARENA_MAX = -8  # of glibc's malloc.h
 
 
 def share_heap() -> None:
-    """Let all threads allocate from one heap, where the C library can be told so; before they start.
+    """Let all threads allocate from one heap, if the C library can; call it before the threads start.
 
-    By default glibc gives each thread its own, and the kernel whatever of it falls free. TensorFlow's threads then ask
-    for the same pages again with every matrix that XLA packs: half a million page faults an epoch.
+    By default glibc gives each thread a heap of its own and returns freed memory to the kernel. TensorFlow's threads
+    then request the same pages again for every matrix that XLA packs, which costs 500,000 page faults an epoch.
     """
     with contextlib.suppress(AttributeError):  # macOS has no such call
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)

@@ -16,8 +16,8 @@ from pipeline.training.model import VAE
 class Blocks(keras.utils.PyDataset):  # type: ignore[misc]
     """The numbers from 0 in batches, several batches at a time: int32 `[steps, batch_size]`.
 
-    All batches have the same size. What is left at the end of an epoch is dropped: the order of the images is another
-    in each epoch, so that no image is left out for good.
+    All batches have the same size, and the remainder of an epoch is dropped. Since the images are shuffled before each
+    epoch, no image is left out of all epochs.
 
     Args:
         count: of images; fewer than `batch_size` make one smaller batch.

@@ -161,7 +161,7 @@ def importance_weighted_bound(log_weights: KerasTensor) -> KerasTensor:
 class VAE(keras.Model):  # type: ignore[misc]
     """Encoder, sampling and decoder with the negative evidence lower bound as loss (equation 10).
 
-    It is trained on images alone, uint8 `[batch, 28, 28]`, or on their numbers, int32 `[batch]`, where `digits` looks
+    It is trained on images alone, uint8 `[batch, 28, 28]`, or on their numbers, int32 `[batch]`, where `lookup` looks
     them up. It reports `reconstruction` and `kl` in nats per image, averaged over images, whose sum is `loss` unless
     the KL is weighted, or more than one sample makes the loss an importance-weighted bound.
 
@@ -169,7 +169,7 @@ class VAE(keras.Model):  # type: ignore[misc]
         encoder: images to Gaussians.
         decoder: latents to images.
         seed: of all draws.
-        digits: a layer from numbers to images.
+        lookup: a layer from numbers to images.
         kl_weight: of the KL, in training only.
         kl_warmup_steps: in which this weight grows from 0.
         samples: draws of the latents per image.
@@ -182,7 +182,7 @@ class VAE(keras.Model):  # type: ignore[misc]
         decoder: keras.Model,
         seed: int,
         *,
-        digits: layers.Layer | None = None,
+        lookup: layers.Layer | None = None,
         kl_weight: float = 1.0,
         kl_warmup_steps: int = 0,
         samples: int = 1,
@@ -192,7 +192,7 @@ class VAE(keras.Model):  # type: ignore[misc]
         super().__init__(**kwargs)
         self.encoder = encoder
         self.decoder = decoder
-        self.digits = digits
+        self.lookup = lookup
         self.kl_weight, self.kl_warmup_steps, self.binarise = kl_weight, kl_warmup_steps, binarise
         self.sampling = Sampling(seed, samples, dtype="float32", name="sampling")
         self.pixel_seed = keras.random.SeedGenerator(seed + 1)
@@ -204,7 +204,7 @@ class VAE(keras.Model):  # type: ignore[misc]
 
     def call(self, x: KerasTensor) -> dict[str, KerasTensor]:
         """All that the loss needs: `image` in [0, 1], `logits` `[batch, samples, 28, 28]`, `z` and its Gaussian."""
-        x = self.digits(x) if self.digits is not None else x
+        x = self.lookup(x) if self.lookup is not None else x
         image = ops.cast(x, "float32") / 255
         if self.binarise:
             draws = keras.random.uniform(ops.shape(image), dtype="float32", seed=self.pixel_seed)

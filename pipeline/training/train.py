@@ -11,11 +11,11 @@ import numpy as np
 from pipeline.data.binarise import binarise
 from pipeline.data.prepared import read_split, read_stats
 from pipeline.shared.files import atomic_folder, refuse_foreign, write_json
-from pipeline.training.checkpoint import Checkpoint, Progress
+from pipeline.training.checkpoint import Checkpoint, History
 from pipeline.training.device import prepare_device, repeat_exactly, share_heap
-from pipeline.training.digits import Digits
 from pipeline.training.epoch_log import EpochLog
 from pipeline.training.fingerprint import sources, versions
+from pipeline.training.lookup import ImageLookup
 from pipeline.training.loop import Blocks, BlockVAE
 from pipeline.training.model import VAE, build_decoder, build_encoder
 from pipeline.training.watch import Watch
@@ -37,10 +37,10 @@ _VALIDATION_BATCH = 500
 def train(
     model: Model, params: Train, prepared: Path, folder: Path, report: Path, verbose: int | str = "auto"
 ) -> dict[str, float]:
-    """Fit the model on the training digits and write encoder and decoder to `folder`.
+    """Fit the model on the training images and write encoder and decoder to `folder`.
 
-    The weights are those of the epoch with the lowest validation loss. Killed and called again, it goes on after the
-    last whole epoch and ends with the same weights.
+    The weights are those of the epoch with the lowest validation loss. A run that was killed
+    resumes after its last whole epoch and ends with the same weights.
 
     Args:
         model: the sizes of the network.
@@ -64,9 +64,9 @@ def train(
     device = prepare_device()
     refuse_foreign(folder, owns=_OWN)
     repeat_exactly(params.seed, jit_compile=params.jit_compile)
-    digits = Digits(np.concatenate([images, validation]), shuffled=len(images), seed=params.seed)
+    lookup = ImageLookup(np.concatenate([images, validation]), shuffled=len(images), seed=params.seed)
     blocks = block_up(len(images), model, params, device)
-    vae = build_vae(model, params, digits, blocks)
+    vae = build_vae(model, params, lookup, blocks)
     origin: dict[str, Any] = {
         "model": model.model_dump(mode="json"),
         "train": params.model_dump(mode="json"),
@@ -76,25 +76,25 @@ def train(
     checkpoint = Checkpoint(folder, decides)
     state = [*vae.trained_variables(), *vae.optimizer.variables]
     weights = [*vae.encoder.variables, *vae.decoder.variables]
-    progress = checkpoint.restore(state)
-    epochs = EpochLog(report, progress.history)
-    done = len(progress.history)
+    history = checkpoint.restore(state)
+    epoch_log = EpochLog(report, history.epochs)
+    done = len(history.epochs)
     resumed = f", resumed after epoch {done}" if done else ""
     log.info("training on %s: %s images, %s epochs%s", device, f"{len(images):,}", params.epochs, resumed)
     vae.fit(
         blocks,
         epochs=params.epochs,
-        initial_epoch=params.epochs if _is_over(progress, params) else done,
-        shuffle=False,  # `digits` does it
+        initial_epoch=params.epochs if _is_over(history, params) else done,
+        shuffle=False,  # `lookup` does it
         validation_data=(np.arange(len(images), len(images) + len(validation), dtype=np.int32),),
         validation_batch_size=_VALIDATION_BATCH,
-        callbacks=[Watch(params, blocks, digits, progress, checkpoint, epochs, state, weights)],
+        callbacks=[Watch(params, blocks, lookup, history, checkpoint, epoch_log, state, weights)],
         verbose=verbose,
     )
-    chosen = {"epoch": progress.best_epoch, **progress.history[progress.best_epoch - 1]}
-    epochs.finish(chosen)
+    chosen = {"epoch": history.best_epoch, **history.epochs[history.best_epoch - 1]}
+    epoch_log.finish(chosen)
     with atomic_folder(folder, owns=_OWN) as beside:
-        for half in _halves(model, progress.best):
+        for half in _halves(model, history.best):
             save_half(half, beside)
         write_json(beside / ORIGIN_FILE, {**origin, "epoch": chosen["epoch"]})
     checkpoint.remove()
@@ -108,8 +108,8 @@ def block_up(count: int, model: Model, params: Train, device: str) -> Blocks:
     return Blocks(count, params.batch_size, params.steps_per_execution if loops_pay else 1)
 
 
-def build_vae(model: Model, params: Train, digits: keras.layers.Layer | None, blocks: Blocks) -> VAE:
-    """The network, compiled as the parameters say, for `blocks` of numbers of `digits`, or without these for images."""
+def build_vae(model: Model, params: Train, lookup: keras.layers.Layer | None, blocks: Blocks) -> VAE:
+    """The network, compiled as the parameters say, for `blocks` of numbers of `lookup`, or without these for images."""
     policy = "float32" if params.precision == "float32" else f"mixed_{params.precision}"
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
@@ -122,10 +122,10 @@ def build_vae(model: Model, params: Train, digits: keras.layers.Layer | None, bl
             "samples": params.importance_samples,
             "binarise": params.binarisation == "dynamic",
         }
-        if digits is None:
+        if lookup is None:
             vae = VAE(*halves, **options)
         else:
-            vae = BlockVAE(*halves, **options, digits=digits, looped=blocks.steps_of_block > 1)
+            vae = BlockVAE(*halves, **options, lookup=lookup, looped=blocks.steps_of_block > 1)
     finally:
         keras.config.set_dtype_policy(before)
     rate: Any = params.learning_rate
@@ -167,7 +167,7 @@ def _read_images(prepared: Path, params: Train) -> tuple[NDArray[np.uint8], NDAr
     return images, validation
 
 
-def _is_over(progress: Progress, params: Train) -> bool:
-    """Whether an earlier run did all, but was killed before its weights were in place."""
-    done = len(progress.history)
-    return bool(params.patience and done and done - progress.best_epoch >= params.patience)
+def _is_over(history: History, params: Train) -> bool:
+    """Whether an earlier run finished all epochs, but was killed before its weights were in place."""
+    done = len(history.epochs)
+    return bool(params.patience and done and done - history.best_epoch >= params.patience)

@@ -1,4 +1,4 @@
-"""What happens between the steps of training: the order of the digits, checkpoints, and when to stop."""
+"""What happens between the steps of training: the order of the images, the log, checkpoints, and when to stop."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pipeline.params import Train
-    from pipeline.training.checkpoint import Checkpoint, Progress
-    from pipeline.training.digits import Digits
+    from pipeline.training.checkpoint import Checkpoint, History
     from pipeline.training.epoch_log import EpochLog
+    from pipeline.training.lookup import ImageLookup
     from pipeline.training.loop import Blocks
 
 log = logging.getLogger(__name__)
 
-_COLLAPSED = 0.1  # nats of KL that carry nothing of an image: a digit alone is log 10 = 2.3
+_COLLAPSED = 0.1  # nats of KL that carry nothing of an image: which of ten classes it is takes log 10 = 2.3
 _COLLAPSED_EPOCHS = 3  # in a row
 
 
@@ -32,10 +32,10 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
     Args:
         params: of the run.
         blocks: that it goes through.
-        digits: reordered before each epoch.
-        progress: of earlier epochs, if any; brought forward here.
+        lookup: of the images, which are shuffled before each epoch.
+        history: of earlier epochs, if any; each epoch is appended.
         checkpoint: where to save.
-        epochs: where the figures of each epoch are logged.
+        epoch_log: where the figures of each epoch are logged.
         state: every variable that training changes.
         weights: those that are the result.
     """
@@ -44,21 +44,21 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
         self,
         params: Train,
         blocks: Blocks,
-        digits: Digits,
-        progress: Progress,
+        lookup: ImageLookup,
+        history: History,
         checkpoint: Checkpoint,
-        epochs: EpochLog,
+        epoch_log: EpochLog,
         state: Sequence[keras.Variable],
         weights: Sequence[keras.Variable],
     ) -> None:
         super().__init__()
-        self._params, self._blocks, self._digits = params, blocks, digits
-        self._progress, self._checkpoint, self._epochs = progress, checkpoint, epochs
+        self._params, self._blocks, self._lookup = params, blocks, lookup
+        self._history, self._checkpoint, self._epoch_log = history, checkpoint, epoch_log
         self._state, self._weights = state, weights
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
-        """Reorder the digits."""
-        self._digits.shuffle(epoch)
+        """Shuffle the images."""
+        self._lookup.shuffle(epoch)
         self._epoch, self._step = epoch, 0
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -76,34 +76,34 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
         self._step = done
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Keep the best, save, and decide whether to go on."""
+        """Log the figures, keep the best weights, save a checkpoint, and decide whether to stop."""
         figures = {name: float(value) for name, value in (logs or {}).items()}
         if not math.isfinite(figures["val_loss"]):
             raise TrainingError(
                 f"the validation loss is {figures['val_loss']:g} after epoch {epoch + 1}; "
                 f"lower train.learning_rate (now {self._params.learning_rate:g})"
             )
-        progress = self._progress
-        progress.history.append(figures)
-        self._epochs.add(figures)
+        history = self._history
+        history.epochs.append(figures)
+        self._epoch_log.add(figures)
         self._refuse_collapse()
-        if progress.best_epoch == epoch + 1:
-            progress.best = [np.asarray(weight) for weight in self._weights]
-        self._checkpoint.save(self._state, progress)
+        if history.best_epoch == epoch + 1:
+            history.best = [np.asarray(weight) for weight in self._weights]
+        self._checkpoint.save(self._state, history)
         patience = self._params.patience
-        if patience and epoch + 1 - progress.best_epoch >= patience:
-            log.info("stopped after epoch %d: no better validation loss since epoch %d", epoch + 1, progress.best_epoch)
+        if patience and epoch + 1 - history.best_epoch >= patience:
+            log.info("stopped after epoch %d: no better validation loss since epoch %d", epoch + 1, history.best_epoch)
             self.model.stop_training = True
 
     def _refuse_collapse(self) -> None:
         """A posterior that is the prior for several epochs in a row, once the KL has its full weight."""
-        last = self._progress.history[-_COLLAPSED_EPOCHS:]
-        if len(self._progress.history) < _COLLAPSED_EPOCHS + self._params.kl_warmup_epochs:
+        last = self._history.epochs[-_COLLAPSED_EPOCHS:]
+        if len(self._history.epochs) < _COLLAPSED_EPOCHS + self._params.kl_warmup_epochs:
             return
         if max(figures["val_kl"] for figures in last) < _COLLAPSED:
             raise TrainingError(
                 f"the posterior collapsed: the validation KL is {last[-1]['val_kl']:.3f} nats after epoch "
-                f"{len(self._progress.history)} and was below {_COLLAPSED:g} for {_COLLAPSED_EPOCHS} epochs, so that "
+                f"{len(self._history.epochs)} and was below {_COLLAPSED:g} for {_COLLAPSED_EPOCHS} epochs, so that "
                 "the latents say nothing of the image; lower train.learning_rate or train.kl_weight, or raise "
                 "train.kl_warmup_epochs"
             )

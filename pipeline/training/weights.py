@@ -1,6 +1,6 @@
-"""The two trained halves as files whose bytes depend on nothing but the weights.
+"""The two trained halves as files whose bytes depend on the weights alone.
 
-A `.keras` file holds the date of its saving; architecture as JSON beside `.weights.h5` does not.
+A `.keras` file contains the date on which it was saved; a JSON architecture and a `.weights.h5` file do not.
 """
 
 import json

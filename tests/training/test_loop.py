@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.shared.interface import IMAGE_SHAPE
-from pipeline.training.digits import Digits
+from pipeline.training.lookup import ImageLookup
 from pipeline.training.loop import Blocks, BlockVAE
 from pipeline.training.model import VAE, build_decoder, build_encoder
 
@@ -42,8 +42,8 @@ def test_a_block_trains_as_its_batches_one_by_one(looped: bool) -> None:
         return [*vae.encoder.get_weights(), *vae.decoder.get_weights()], history
 
     weights, losses = trained(VAE, images, batch_size=20)
-    digits = Digits(images, shuffled=len(images), seed=0)
-    block = partial(BlockVAE, digits=digits, looped=looped)
+    lookup = ImageLookup(images, shuffled=len(images), seed=0)
+    block = partial(BlockVAE, lookup=lookup, looped=looped)
     weights_of_blocks, losses_of_blocks = trained(block, Blocks(60, 20, 2 if looped else 1))
     for found, expected in zip(weights_of_blocks, weights, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)

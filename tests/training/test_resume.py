@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.params import Train
 from pipeline.training import fingerprint
-from pipeline.training.digits import Digits
+from pipeline.training.lookup import ImageLookup
 from tests.test_house import ROOT
 from tests.training.conftest import Trained
 from tests.training.runs import KNOBS, TRAIN, command_elsewhere, hashes, run
@@ -25,14 +25,14 @@ class Killed(BaseException):
 
 
 def kill_in(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
-    shuffle = Digits.shuffle
+    shuffle = ImageLookup.shuffle
 
-    def fail(self: Digits, number: int) -> None:
+    def fail(self: ImageLookup, number: int) -> None:
         if number == epoch:
             raise Killed
         shuffle(self, number)
 
-    monkeypatch.setattr(Digits, "shuffle", fail)
+    monkeypatch.setattr(ImageLookup, "shuffle", fail)
 
 
 def test_a_run_killed_in_one_of_its_epochs_ends_with_the_same_bytes(
@@ -73,11 +73,11 @@ def test_a_checkpoint_of_other_code_or_versions_is_not_used(
         monkeypatch.setattr(sys.modules[library], "__version__", "0.1")
     begun: list[int] = []
 
-    def begin(_: Digits, epoch: int) -> None:
+    def begin(_: ImageLookup, epoch: int) -> None:
         begun.append(epoch)
         raise Killed
 
-    monkeypatch.setattr(Digits, "shuffle", begin)
+    monkeypatch.setattr(ImageLookup, "shuffle", begin)
     with pytest.raises(Killed):
         run(prepared_sample, folder)
     assert begun == [1 if changed == "nothing" else 0]

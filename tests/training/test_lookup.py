@@ -1,23 +1,23 @@
 import numpy as np
 
 from pipeline.shared.interface import IMAGE_SHAPE
-from pipeline.training.digits import Digits
+from pipeline.training.lookup import ImageLookup
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (10, *IMAGE_SHAPE), np.uint8)
 NUMBERS = np.arange(10, dtype=np.int32)
 
 
 def test_numbers_become_images() -> None:
-    digits = Digits(IMAGES, shuffled=7, seed=0)
-    np.testing.assert_array_equal(digits(NUMBERS), IMAGES)
+    lookup = ImageLookup(IMAGES, shuffled=7, seed=0)
+    np.testing.assert_array_equal(lookup(NUMBERS), IMAGES)
 
 
 def test_an_epoch_has_an_order_of_its_own_that_leaves_validation_in_place() -> None:
-    digits = Digits(IMAGES, shuffled=7, seed=0)
+    lookup = ImageLookup(IMAGES, shuffled=7, seed=0)
     seen = []
     for epoch in range(3):
-        digits.shuffle(epoch)
-        images = np.asarray(digits(NUMBERS))
+        lookup.shuffle(epoch)
+        images = np.asarray(lookup(NUMBERS))
         np.testing.assert_array_equal(images[7:], IMAGES[7:])
         assert sorted(map(bytes, images[:7])) == sorted(map(bytes, IMAGES[:7]))
         seen.append(images.tobytes())
@@ -25,7 +25,7 @@ def test_an_epoch_has_an_order_of_its_own_that_leaves_validation_in_place() -> N
 
 
 def test_the_order_depends_on_seed_and_epoch_alone() -> None:
-    one, later, other = Digits(IMAGES, 7, seed=0), Digits(IMAGES, 7, seed=0), Digits(IMAGES, 7, seed=1)
+    one, later, other = ImageLookup(IMAGES, 7, seed=0), ImageLookup(IMAGES, 7, seed=0), ImageLookup(IMAGES, 7, seed=1)
     for epoch in range(3):
         one.shuffle(epoch)
     later.shuffle(2)

@@ -1,4 +1,4 @@
-"""The training data on the device, looked up by number: an epoch moves no pixels."""
+"""The training images on the device, looked up by number, so that an epoch copies no pixels to it."""
 
 from typing import Any
 
@@ -8,16 +8,16 @@ from keras import KerasTensor, layers, ops
 from numpy.typing import NDArray
 
 
-class Digits(layers.Layer):  # type: ignore[misc]
+class ImageLookup(layers.Layer):  # type: ignore[misc]
     """All images of a run; `call` turns numbers into images.
 
-    The first `shuffled` of them change places before each epoch, in an order that depends on seed and epoch alone: a
-    run that goes on after an interruption sees what it would have seen without one.
+    Call `shuffle` before each epoch to permute the first `shuffled` images. The permutation depends on the seed and the
+    epoch alone, so that a resumed run sees the images in the same order as an uninterrupted one.
 
     Args:
         images: uint8 `[n, 28, 28]`.
-        shuffled: how many of the first are shuffled; the rest is for validation.
-        seed: of the order.
+        shuffled: the number of images that are shuffled; the rest are for validation.
+        seed: of the permutations.
     """
 
     def __init__(self, images: NDArray[np.uint8], shuffled: int, seed: int, **kwargs: Any) -> None:
@@ -34,7 +34,7 @@ class Digits(layers.Layer):  # type: ignore[misc]
         return variable
 
     def shuffle(self, epoch: int) -> None:
-        """Put the order of `epoch` in place."""
+        """Permute the images for `epoch`, counted from 0."""
         order = np.arange(self._order.shape[0], dtype=np.int32)
         order[: self.shuffled] = np.random.default_rng([self.seed, epoch]).permutation(self.shuffled)
         self._order.assign(order)
