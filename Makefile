@@ -6,7 +6,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test check bench bench-train presets lock
+.PHONY: help repro test test-fast check bench bench-train presets lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,11 +17,17 @@ repro: .venv/installed ## Run every DVC stage whose inputs changed
 test: .venv/installed ## Run the tests
 	$(BIN)/pytest --numprocesses auto --dist loadfile
 
-check: .venv/installed ## Format, lint, types, import directions
+# What trains, exports, draws, opens a browser or runs DVC takes the most time; the inner loop can do without.
+SLOW := tests/training tests/exporting tests/reporting tests/exploring tests/runtimes tests/test_pipeline.py tests/test_faults.py
+test-fast: .venv/installed ## Run the tests that need no training, no browser and no DVC
+	$(BIN)/pytest --numprocesses auto --dist loadfile -q $(addprefix --ignore=,$(SLOW))
+
+check: .venv/installed ## Format, lint, types, import directions, dependencies
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry --no-ansi .
 	$(BIN)/python -m tests.exploring.check_site
 	$(BIN)/pytest -q tests/test_house.py
 

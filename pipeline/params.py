@@ -1,11 +1,11 @@
 """params.yaml as frozen, validated types, one per stage."""
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML  # the parser of DVC itself, so that both read the same values
 from ruamel.yaml.error import YAMLError
 
@@ -138,7 +138,7 @@ def read_params(path: Path) -> Params:
         raise ParamsError(f"{path}: " + "; ".join(map(_problem, error.errors()))) from error
 
 
-def _problem(error: ErrorDetails) -> str:
+def _problem(error: Mapping[str, Any]) -> str:
     name = ".".join(map(str, error["loc"]))
     match error["type"]:
         case "extra_forbidden" if name == "preset":

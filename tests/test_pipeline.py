@@ -153,9 +153,10 @@ def test_a_change_of_the_number_of_draws_reruns_what_draws_them_and_the_report_a
     repository.commit()
 
 
-def test_an_experiment_with_20_latents_reruns_from_train_on(repository: Repository) -> None:
-    output = repository.dvc("exp", "run", "-S", "model.latent_dim=20", "-S", "train.epochs=1")
-    assert stages_in(output) == RUNS - {"download", "prepare"}
+def test_an_experiment_with_20_latents_reruns_what_is_asked_for_from_train_on(repository: Repository) -> None:
+    targets = {"train", "export", "encode@test", "generate@manifold", "evaluate"}
+    output = repository.dvc("exp", "run", "-S", "model.latent_dim=20", "-S", "train.epochs=1", *sorted(targets))
+    assert stages_in(output) == targets
     table = pq.read_table(repository.folder / "exports/latents/test")
     assert table.schema.field("z_mean").type.list_size == 20
     assert (repository.folder / "exports/samples/manifold.png").is_file()
@@ -184,3 +185,17 @@ def test_an_experiment_without_changes_leaves_the_repository_as_it_was(repositor
     repository.git("checkout", ".")
     repository.dvc("exp", "run", "prepare")
     assert repository.git("status", "--porcelain") == ""
+
+
+def test_an_experiment_in_a_copy_runs_the_code_of_that_copy(repository: Repository) -> None:
+    """Not that of the installed package, which is another checkout here and the workspace for a user."""
+    code = repository.folder / "pipeline/data/prepare.py"
+    text = code.read_text()
+    changed = text.replace('stats = {**source, "splits"', 'stats = {**source, "code": "changed", "splits"')
+    assert changed != text
+    code.write_text(changed)
+    repository.dvc("exp", "run", "--temp", "--name", "changed", "prepare")
+    code.write_text(text)
+    repository.dvc("exp", "apply", "changed")
+    assert json.loads((repository.folder / "data/prepared/stats.json").read_text())["code"] == "changed"
+    assert code.read_text() == changed

@@ -1,5 +1,6 @@
 """Lint and type-check the browser code, as `make check` does; `--install` fetches what that takes and no more."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ def main() -> int:
         node, modules = find_node()[0], node_modules(development=True)
     except PipelineError as error:
         print(f"the browser code was not checked: {error}", file=sys.stderr)
-        return 0
+        return 1 if os.environ.get("CI") else 0  # here somebody reads it, there nobody does
     if sys.argv[1:] == ["--install"]:
         return 0
     biome = subprocess.run(
