@@ -10,6 +10,7 @@ import re
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -77,18 +78,23 @@ def drive(
     prepared_sample: Path,
     out: Path,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[..., dict[str, Any]]:
-    """The results of all checks of a run of `drive.mjs`, which is made once."""
+) -> Iterator[Callable[..., dict[str, Any]]]:
+    """The results of all checks of a run of `drive.mjs`, which is made once.
 
-    @functools.cache
-    def run(size: str, latent_dim: int, *, troubles: bool = False) -> dict[str, Any]:
+    A browser waits more than it computes, so that all runs are made at once, unless times are held.
+    """
+    alone = os.environ.get("VAE_BROWSER") == "required"
+    tasks = [(*variant, False) for variant in VARIANTS] + [("desktop", 2, True)]
+    for latent_dim in {latent_dim for _, latent_dim in VARIANTS}:
+        address(latent_dim)
+
+    def run(size: str, latent_dim: int, troubles: bool) -> dict[str, Any]:
         folder = tmp_path_factory.mktemp("task")
         given = os.environ.get("VAE_EXPORTS") if latent_dim == 2 else None
         exports = Path(given).resolve() if given else material(latent_dim).exports
         name = f"{size}-{latent_dim}"
         task = {"chromium": chromium, "url": address(latent_dim), "latents": latent_dim, "size": size, "name": name}
-        task["alone"] = os.environ.get("VAE_BROWSER") == "required"
-        task |= {"troubles": troubles, "out": str(out), **inputs(exports, prepared_sample, folder)}
+        task |= {"alone": alone, "troubles": troubles, "out": str(out), **inputs(exports, prepared_sample, folder)}
         (folder / "task.json").write_text(json.dumps(task))
         done = subprocess.run(
             [find_node()[0], HERE / "drive.mjs", folder / "task.json"],
@@ -103,7 +109,10 @@ def drive(
             (out / f"{name}.json").write_text(json.dumps(answer["figures"]) + "\n")
         return answer
 
-    return run
+    pool = ThreadPoolExecutor(1 if alone else len(tasks))
+    runs = {task: pool.submit(run, *task) for task in tasks}
+    yield lambda size, latent_dim, *, troubles=False: runs[size, latent_dim, troubles].result()
+    pool.shutdown(cancel_futures=True)
 
 
 def inputs(exports: Path, prepared: Path, folder: Path) -> dict[str, Any]:

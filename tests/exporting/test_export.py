@@ -102,6 +102,7 @@ def test_what_is_written_reads_back_and_is_written_the_same_again(folder: str, e
     assert read_manifest(tmp_path) == manifest
 
 
+@pytest.mark.usefixtures("converted")
 def test_an_export_that_may_not_replace_a_folder_replaces_none(workspace: Path, exports: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(exports, tmp_path / "exports")
     (folder / "decoder/mine.txt").touch()

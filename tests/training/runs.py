@@ -14,7 +14,7 @@ DEFAULTS = read_params(ROOT / "params.yaml")
 MODEL = DEFAULTS.model.model_copy(update={"encoder_units": (64,), "decoder_units": (64,)})
 TRAIN = DEFAULTS.train.model_copy(update={"epochs": 2, "steps_per_execution": 20})
 # Every knob that takes part in the compiled step.
-KNOBS = TRAIN.model_copy(update={"epochs": 4, "binarisation": "dynamic", "schedule": "cosine", "kl_warmup_epochs": 3})
+KNOBS = TRAIN.model_copy(update={"epochs": 6, "binarisation": "static", "schedule": "cosine", "kl_warmup_epochs": 3})
 
 ELSEWHERE = """
 import json, sys

@@ -227,3 +227,20 @@ def test_binarised_pixels_are_drawn_afresh_for_encoder_and_loss_alike() -> None:
         expected = vae.encoder((255 * image).astype(np.uint8))["z_mean"]
         np.testing.assert_allclose(outputs["z_mean"], expected, rtol=1e-5)
     assert not np.array_equal(first["image"], second["image"])
+
+
+def test_a_checkpoint_has_a_place_for_every_variable_that_a_step_changes() -> None:
+    """Random states and the count of steps too, or a resumed run would end with other bytes."""
+    vae = VAE(build_encoder(2, [16]), build_decoder(2, [16]), seed=0, kl_warmup_steps=10, binarise=True)
+    vae.compile(optimizer=keras.optimizers.Adam(0.01), jit_compile=False)
+    images = np.random.default_rng(0).integers(0, 256, (20, *IMAGE_SHAPE), np.uint8)
+    vae.fit(images, batch_size=10, verbose=0)
+    before = [np.asarray(variable).copy() for variable in vae.variables]
+    vae.fit(images, batch_size=10, verbose=0)
+    kept = {id(variable) for variable in [*vae.trained_variables(), *vae.optimizer.variables, *vae.metrics_variables]}
+    changed = [
+        variable for variable, old in zip(vae.variables, before, strict=True) if not np.array_equal(variable, old)
+    ]
+    assert len(changed) > len(vae.encoder.variables) + len(vae.decoder.variables)
+    assert [variable.path for variable in changed if id(variable) not in kept] == []
+    assert id(vae.pixel_seed.state) in {id(variable) for variable in changed}
