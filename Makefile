@@ -5,6 +5,8 @@ REQUIREMENTS ?= requirements/$(if $(shell command -v nvidia-smi),gpu,dev).txt
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
+WORKERS := --numprocesses auto --dist loadfile --no-loadscope-reorder  # tests/conftest.py puts the longest first
+
 .DEFAULT_GOAL := help
 .PHONY: help repro test test-fast check bench bench-train presets lock
 
@@ -15,12 +17,10 @@ repro: .venv/installed ## Run every DVC stage whose inputs changed
 	$(BIN)/dvc repro
 
 test: .venv/installed ## Run the tests
-	$(BIN)/pytest --numprocesses auto --dist loadfile
+	$(BIN)/pytest $(WORKERS)
 
-# What trains, exports, draws, opens a browser or runs DVC takes the most time; the inner loop can do without.
-SLOW := tests/training tests/exporting tests/reporting tests/exploring tests/runtimes tests/test_pipeline.py tests/test_faults.py
 test-fast: .venv/installed ## Run the tests that need no training, no browser and no DVC
-	$(BIN)/pytest --numprocesses auto --dist loadfile -q $(addprefix --ignore=,$(SLOW))
+	$(BIN)/pytest $(WORKERS) -q --fast
 
 check: .venv/installed ## Format, lint, types, import directions, dependencies
 	$(BIN)/ruff format --check .

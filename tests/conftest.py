@@ -14,6 +14,40 @@ from pipeline.inference import Decoder, Encoder
 from tests import onnx_models
 from tests.prepared_digits import prepare_sample
 
+# What opens a browser, runs DVC, trains, exports or draws takes the most time, in this order.
+SLOW = (
+    "exploring/test_browser.py",
+    "test_pipeline.py",
+    "training",
+    "exporting",
+    "test_faults.py",
+    "reporting",
+    "evaluating",
+    "exploring",
+    "runtimes",
+    "benchmarks",
+    "data/test_download.py",
+    "data/test_sample.py",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help="leave out what takes the most time")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    return True if config.getoption("fast") and _rank(collection_path) < len(SLOW) else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that no worker is left alone with one of them at the end."""
+    items.sort(key=lambda item: _rank(item.path))
+
+
+def _rank(path: Path) -> int:
+    here = Path(__file__).parent
+    return next((rank for rank, slow in enumerate(SLOW) if path.is_relative_to(here / slow)), len(SLOW))
+
 
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The temporary folder of this run of the tests, the same for all workers."""
