@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pipeline.commands.app import BUNDLES, app
-from pipeline.commands.options import AsJson, Common
+from pipeline.commands.options import AsJson, CommonOptions
 
 
 @app.command(rich_help_panel=BUNDLES)
@@ -16,7 +16,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Check a bundle: the bytes of its files, interfaces, test vectors, and every variant within its budget."""
-    common = Common(quiet=True, as_json=as_json)
+    common = CommonOptions(quiet=True, as_json=as_json)
     from pipeline.tools.verify import verify as check
 
     report = check(folder)
@@ -26,7 +26,7 @@ def verify(
 @app.command(rich_help_panel=BUNDLES)
 def info(model: Annotated[Path, typer.Argument(help="The ONNX file.")], as_json: AsJson = False) -> None:
     """Say what an ONNX file is, from the file alone."""
-    common = Common(quiet=True, as_json=as_json)
+    common = CommonOptions(quiet=True, as_json=as_json)
     from pipeline.tools.verify import info as describe
 
     about = describe(model)

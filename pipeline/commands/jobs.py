@@ -7,14 +7,14 @@ from typing import Annotated, Literal
 import typer
 
 from pipeline.commands.app import JOBS, app
-from pipeline.commands.options import Decoder, Encoder, Images, Job, Pile, Result, grouped
+from pipeline.commands.options import Decoder, Encoder, Images, JobOptions, PileOptions, Result, grouped
 
 ENCODER, DECODER = Path("exports/encoder"), Path("exports/decoder")
 
 
 @app.command(rich_help_panel=JOBS)
 @grouped
-def encode(images: Images, output: Result, *, encoder: Encoder = ENCODER, pile: Pile, job: Job) -> None:
+def encode(images: Images, output: Result, *, encoder: Encoder = ENCODER, pile: PileOptions, job: JobOptions) -> None:
     """Turn images into latents."""
     from pipeline.inference.session import Encoder
     from pipeline.jobs.encode import encode
@@ -35,8 +35,8 @@ def reconstruct(
     *,
     encoder: Encoder = ENCODER,
     decoder: Decoder = DECODER,
-    pile: Pile,
-    job: Job,
+    pile: PileOptions,
+    job: JobOptions,
 ) -> None:
     """Turn images into latents and back into images, and draw the first pairs side by side in a PNG."""
     from pipeline.inference.session import Decoder, Encoder
@@ -76,7 +76,7 @@ def generate(
         int | None,
         typer.Option(min=2, max=1000, help="Decode a grid of this side over the quantiles of the prior instead."),
     ] = None,
-    job: Job,
+    job: JobOptions,
 ) -> None:
     """Turn latents into images, drawn at random or given, and draw the first of them in a PNG."""
     if latents is not None and manifold is not None:

@@ -39,7 +39,7 @@ Result = Annotated[
 def grouped(command: Command) -> Command:
     """Let a parameter whose type is a dataclass stand for the fields of that class, each an option of the command.
 
-    The command is called with an instance of the class. In its help, the options of `Common` come last.
+    The command is called with an instance of the class. In its help, the options of `CommonOptions` come last.
     """
     signature = inspect.signature(command)
     groups: dict[str, Any] = {
@@ -50,7 +50,7 @@ def grouped(command: Command) -> Command:
         if name not in groups:
             parameters.append(parameter)
             continue
-        own_first = sorted(fields(groups[name]), key=lambda field: field.name in Common.__annotations__)
+        own_first = sorted(fields(groups[name]), key=lambda field: field.name in CommonOptions.__annotations__)
         parameters += [
             inspect.Parameter(field.name, parameter.kind, default=field.default, annotation=field.type)
             for field in own_first
@@ -68,7 +68,7 @@ def grouped(command: Command) -> Command:
 
 
 @dataclass(frozen=True)
-class Common:
+class CommonOptions:
     """How a command speaks."""
 
     quiet: Quiet = False
@@ -85,7 +85,7 @@ class Common:
 
 
 @dataclass(frozen=True)
-class Stage(Common):
+class StageOptions(CommonOptions):
     """What every stage with parameters takes."""
 
     file: Annotated[Path, typer.Option("--params", help="The file of parameters.")] = Path("params.yaml")
@@ -99,7 +99,7 @@ class Stage(Common):
 
 
 @dataclass(frozen=True)
-class Job(Common):
+class JobOptions(CommonOptions):
     """How a batch job computes and what it writes."""
 
     format: Annotated[
@@ -147,7 +147,7 @@ class Job(Common):
 
 
 @dataclass(frozen=True)
-class Pile:
+class PileOptions:
     """How images are read."""
 
     labels: Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pipeline.commands.app import STAGES, app
-from pipeline.commands.options import Common, Exports, Output, Prepared, Stage, grouped
+from pipeline.commands.options import CommonOptions, Exports, Output, Prepared, StageOptions, grouped
 
 RAW, PREPARED, MODELS, EXPORTS = Path("data/raw"), Path("data/prepared"), Path("models"), Path("exports")
 TRAINING, METRICS = Path("reports/training"), Path("reports/metrics.json")
@@ -22,7 +22,7 @@ def download(
         str | None,
         typer.Option(envvar="VAE_MNIST_MIRROR", help="A folder or an address that holds the four files."),
     ] = None,
-    stage: Stage,
+    stage: StageOptions,
 ) -> None:
     """Fetch the four MNIST files and check them against their published SHA-256."""
     from pipeline.data.download import download
@@ -37,7 +37,7 @@ def prepare(
     raw: Annotated[Path, typer.Argument(help="The folder of the four MNIST files.")] = RAW,
     *,
     output: Output = PREPARED,
-    stage: Stage,
+    stage: StageOptions,
 ) -> None:
     """Check the digits and split them into train, validation and test."""
     from pipeline.data.prepare import prepare
@@ -54,7 +54,7 @@ def train(
     *,
     output: Output = MODELS,
     report: Annotated[Path, typer.Option(help="The folder for the figures of each epoch.")] = TRAINING,
-    stage: Stage,
+    stage: StageOptions,
 ) -> None:
     """Train the model with Keras, on a GPU if there is one."""
     params = stage.params
@@ -76,7 +76,7 @@ def export(
     *,
     prepared: Prepared = PREPARED,
     output: Output = EXPORTS,
-    stage: Stage,
+    stage: StageOptions,
 ) -> None:
     """Convert encoder and decoder to ONNX, prove them against Keras, and derive smaller variants."""
     params = stage.params.export
@@ -95,7 +95,7 @@ def evaluate(
     *,
     prepared: Prepared = PREPARED,
     metrics: Annotated[Path, typer.Option(help="The file of figures to write.")] = METRICS,
-    stage: Stage,
+    stage: StageOptions,
 ) -> None:
     """Measure the exported models on the test digits, and write the model card."""
     params = stage.params.evaluate
@@ -123,7 +123,7 @@ def report(
     metrics: Annotated[Path, typer.Option(help="The file of figures that evaluate wrote.")] = METRICS,
     plots: Annotated[Path, typer.Option(help="The folder of pictures to write.")] = Path("reports/plots"),
     output: Annotated[Path, typer.Option("--output", "-o", help="The page to write.")] = Path("reports/index.html"),
-    common: Common,
+    common: CommonOptions,
 ) -> None:
     """Draw the models' pictures and put them on one page with all figures."""
     from pipeline.reporting.report import Inputs, report
@@ -145,7 +145,7 @@ def explore(
     output: Output = EXPORTS / "web",
     build_only: Annotated[bool, typer.Option("--build-only", help="Write the page and don't serve it.")] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port to serve on; 0 takes any free one.")] = 0,
-    common: Common,
+    common: CommonOptions,
 ) -> None:
     """Build a page on which to move through the latent space, and serve it on this machine."""
     from pipeline.exploring.build import build

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.commands.app import TOOLS, app
-from pipeline.commands.options import Common, Exports, grouped
+from pipeline.commands.options import CommonOptions, Exports, grouped
 
 
 @app.command(rich_help_panel=TOOLS)
@@ -22,7 +22,7 @@ def bench(
     rounds: Annotated[
         int, typer.Option(min=2, help="How many rounds at least; there are more where their figures disagree.")
     ] = 5,
-    common: Common,
+    common: CommonOptions,
 ) -> None:
     """Measure how fast this machine encodes and decodes, as shares of the rate of its matrix products."""
     from pipeline.tools.bench import bench as measure

@@ -8,7 +8,7 @@ from pipeline.shared.interface import FLOAT32, ROLES
 
 
 @dataclass(frozen=True)
-class Variant:
+class FileFigures:
     """One ONNX file of a bundle.
 
     The differences of float32 are from Keras (the mixture's: from NumPy) and from ONNX's reference evaluator; those of
@@ -26,14 +26,14 @@ class Variant:
     """The most that `mean_difference` and `negative_elbo` may be; empty for float32."""
 
 
-def variants(manifest: Mapping[str, Any]) -> Iterator[Variant]:
+def variants(manifest: Mapping[str, Any]) -> Iterator[FileFigures]:
     """Every model file of a bundle, in the order of its manifest."""
     sizes = {file["path"]: file["bytes"] for file in manifest["files"]}
     exact = manifest["validation"]["negative_elbo"]
     found = [variant for model in manifest["models"].values() for variant in model["variants"].items()]
     apart = [(FLOAT32, manifest[role]) for role, one in ROLES.items() if one.apart and role in manifest]
     for precision, about in [*found, *apart]:
-        yield Variant(
+        yield FileFigures(
             precision,
             about["file"],
             sizes[about["file"]],

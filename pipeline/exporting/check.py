@@ -13,6 +13,7 @@ from onnx.reference import ReferenceEvaluator
 
 from pipeline.inference.manifest import Tolerance
 from pipeline.shared.interface import IR_VERSION, OPSET, Interface, mismatches
+from pipeline.shared.text import one_line
 
 # What the layers turn into, all known to every runtime of the opset.
 _ARITHMETIC = {"Add", "Cast", "Mul", "Neg", "Sub"}
@@ -62,7 +63,7 @@ def prove(
         session = ort.InferenceSession(file, providers=["CPUExecutionProvider"])
     except Exception as error:
         # ONNX Runtime raises a dozen unrelated classes; each means that the file cannot be run.
-        return Proof((*failures, f"ONNX Runtime cannot load it: {_one_line(error)}"), {})
+        return Proof((*failures, f"ONNX Runtime cannot load it: {one_line(error)}"), {})
     shape_problems = mismatches(interface, session.get_inputs(), session.get_outputs())
     if shape_problems:
         return Proof((*failures, *shape_problems), {})
@@ -97,7 +98,7 @@ def structure(file: Path, operators: Collection[str]) -> list[str]:
     try:
         onnx.checker.check_model(file, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        failures.append(f"onnx.checker refuses it: {_one_line(error)}")
+        failures.append(f"onnx.checker refuses it: {one_line(error)}")
     model = onnx.load(file)
     opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
     if opsets != {"ai.onnx": OPSET} or model.ir_version != IR_VERSION:
@@ -123,7 +124,3 @@ def _compare(
     if not np.all(difference <= allowed):
         return f"differs by up to {largest:.3g}, allowed {float(allowed.min()):.3g},", largest
     return None, largest
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -22,6 +22,7 @@ from pipeline.shared.interface import (
     mismatches,
     read_latent_dim,
 )
+from pipeline.shared.text import one_line
 
 Floats = NDArray[np.float32]
 
@@ -109,7 +110,7 @@ class OnnxModel:
             results: list[Floats] = self._session.run(names, fed)
         except Exception as error:
             # ONNX Runtime raises a dozen unrelated classes.
-            raise ModelError(f"{self.path} fails on a batch of {len(tensors[0]):,}: {_one_line(error)}") from error
+            raise ModelError(f"{self.path} fails on a batch of {len(tensors[0]):,}: {one_line(error)}") from error
         return results
 
     def _check(self) -> int:
@@ -155,7 +156,7 @@ def open_session(path: Path, provider: str = "cpu") -> tuple[ort.InferenceSessio
         session = None if external else ort.InferenceSession(content, options, providers=providers)
     except Exception as error:
         # ONNX Runtime raises a dozen unrelated classes; each means that the file cannot be run.
-        raise ModelError(f"{path} is not a usable ONNX file: {_one_line(error)}") from error
+        raise ModelError(f"{path} is not a usable ONNX file: {one_line(error)}") from error
     if external:
         raise ModelError(
             f"{path} keeps the data of its tensor {external} in another file; export it with its data inside"
@@ -193,7 +194,3 @@ def _find(path: Path, interface: Interface, precision: str) -> Path:
     if precision not in variants:
         raise BundleError(f"{path} holds the variants {', '.join(variants)}, not {precision}; choose one of them")
     return path / variants[precision].file
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

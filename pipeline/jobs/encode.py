@@ -32,7 +32,7 @@ class OnImages(Job[Rows]):
 
 
 @dataclass(frozen=True)
-class Encode(OnImages):
+class EncodeJob(OnImages):
     """Images to `label`, `z_mean` and `z_log_var`."""
 
     name: ClassVar[str] = "encode"
@@ -75,7 +75,7 @@ def encode(
     target.refuse_source(source.name)
     if target.format == PNG:
         raise OutputError("latents can't be written as png; choose parquet, npy or npz")
-    return (plan if dry_run else run)(Encode(target.format, encoder), source, target, options)
+    return (plan if dry_run else run)(EncodeJob(target.format, encoder), source, target, options)
 
 
 def labels_of(rows: Rows) -> NDArray[np.int16]:

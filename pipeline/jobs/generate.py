@@ -21,7 +21,7 @@ SHOWN = 400  # images: as many as can be told apart at a glance
 
 
 @dataclass(frozen=True)
-class Generate(Job[LatentRows]):
+class GenerateJob(Job[LatentRows]):
     """Latents to `z` and `image`."""
 
     name: ClassVar[str] = "generate"
@@ -127,7 +127,7 @@ def generate(
     if latents.path is not None:
         target.refuse_source(latents.path)
     first = None if originals is None else _first(originals, latents)
-    job = Generate(target.format, decoder, first, None if originals is None else originals.state())
+    job = GenerateJob(target.format, decoder, first, None if originals is None else originals.state())
     return (plan if dry_run else run)(job, latents, target, options)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline.errors import DataError, FormatError
 from pipeline.jobs.latent_rows import Floats, LatentSource
 from pipeline.jobs.target import MANIFEST
-from pipeline.sources.places import one_line
+from pipeline.shared.text import one_line
 
 
 def open_latents(path: Path, latent_dim: int, count: int | None = None) -> LatentSource:

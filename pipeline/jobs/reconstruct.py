@@ -14,7 +14,7 @@ from pipeline.sources.rows import ImageSource, Pixels, Rows
 
 
 @dataclass(frozen=True)
-class Reconstruct(OnImages):
+class ReconstructJob(OnImages):
     """Images to `label`, `z` and `image`."""
 
     name: ClassVar[str] = "reconstruct"
@@ -75,4 +75,4 @@ def reconstruct(
     """
     target.refuse_source(source.name)
     check_pair(encoder, decoder)
-    return (plan if dry_run else run)(Reconstruct(target.format, encoder, decoder), source, target, options)
+    return (plan if dry_run else run)(ReconstructJob(target.format, encoder, decoder), source, target, options)

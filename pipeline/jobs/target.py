@@ -18,7 +18,8 @@ from pipeline.jobs import parts as files
 from pipeline.jobs.parts import FORMATS, NPY, PARQUET, PART_GLOB, SINGLE_FILE
 from pipeline.jobs.workspace import FINISHED, Part, Workspace
 from pipeline.shared.files import atomic_file, explained, refuse_foreign, release, write_json
-from pipeline.sources.places import one_line, reported
+from pipeline.shared.text import one_line
+from pipeline.sources.places import reported
 
 MANIFEST, QUARANTINE = "manifest.json", "quarantine.jsonl"
 AUTO = "auto"

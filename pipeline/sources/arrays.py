@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from pipeline.errors import FormatError
+from pipeline.shared.interface import IMAGE_SHAPE
 from pipeline.sources.pixels import fit, misfit, to_grey
 from pipeline.sources.places import Place
 from pipeline.sources.rows import ImageSource, Labels, Pixels, Rows
@@ -77,7 +78,7 @@ class ArrayImages(ImageSource):
     def _converted(self, pixels: Pixels) -> Pixels:
         if pixels.ndim == 4:
             pixels = to_grey(pixels)
-        if self._resize and pixels.shape[1:] != (28, 28):
+        if self._resize and pixels.shape[1:] != IMAGE_SHAPE:
             return np.stack([fit(image) for image in pixels])
         return np.ascontiguousarray(pixels)
 

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import FormatError
-from pipeline.shared.interface import PIXELS
+from pipeline.shared.interface import IMAGE_SHAPE, PIXELS
 from pipeline.sources.pictures import JPEG, JPEG_END, PNG, decode
 from pipeline.sources.rows import Labels, Pixels, Refused
+
+_HEIGHT, _WIDTH = IMAGE_SHAPE
 
 
 def choose_columns(path: str, schema: Any, *, labels: bool) -> list[str]:
@@ -24,7 +26,8 @@ def choose_columns(path: str, schema: Any, *, labels: bool) -> list[str]:
     if len(fitting) != 1 or schema.names.count(fitting[0]) != 1:
         listed = ", ".join(f"{column.name}: {column.type}"[:60] for column in schema)
         raise FormatError(
-            f"{path} has the columns {listed}; expected one column 'image' of 784 bytes, 784 numbers, or PNG or JPEG"
+            f"{path} has the columns {listed}; expected one column 'image' of {PIXELS} bytes, {PIXELS} numbers, "
+            "or PNG or JPEG"
         )
     if not labels or "label" not in schema.names:
         return fitting
@@ -77,7 +80,7 @@ def read_images(column: Any, *, resize: bool) -> tuple[Pixels, dict[int, str]]:
     raw &= ~encoded
     if raw.all():
         return _rows_of(data, spans.starts), reasons
-    images = np.zeros((len(column), 28, 28), np.uint8)
+    images = np.zeros((len(column), *IMAGE_SHAPE), np.uint8)
     images[raw] = _rows_of(data, spans.starts[raw])
     for row in np.flatnonzero(~raw).tolist():
         if not valid[row]:
@@ -165,8 +168,8 @@ def _rows_of(data: NDArray[Any], starts: NDArray[np.int64]) -> NDArray[Any]:
     """`[n, 28, 28]` from the 784 elements at each start: a view if they follow each other."""
     if len(starts) == 0 or np.array_equal(starts, _even(0, len(starts), PIXELS).starts + starts[0]):
         first = int(starts[0]) if len(starts) else 0
-        return data[first : first + len(starts) * PIXELS].reshape(-1, 28, 28)
-    return np.asarray(data[starts[:, None] + np.arange(PIXELS)]).reshape(-1, 28, 28)
+        return data[first : first + len(starts) * PIXELS].reshape(-1, *IMAGE_SHAPE)
+    return np.asarray(data[starts[:, None] + np.arange(PIXELS)]).reshape(-1, *IMAGE_SHAPE)
 
 
 def _read_lists(column: Any, valid: NDArray[np.bool_]) -> tuple[Pixels, dict[int, str]]:
@@ -179,15 +182,15 @@ def _read_lists(column: Any, valid: NDArray[np.bool_]) -> tuple[Pixels, dict[int
     nested = not pa.types.is_integer(values.type)
     if nested:
         inner, values, holes = *_list_spans(values), _valid(values)
-        uneven = np.concatenate([[0], np.cumsum((inner.stops - inner.starts != 28) | ~holes)])
+        uneven = np.concatenate([[0], np.cumsum((inner.stops - inner.starts != _WIDTH) | ~holes)])
         even = uneven[spans.stops] == uneven[spans.starts]
-        whole &= (spans.stops - spans.starts == 28) & even
+        whole &= (spans.stops - spans.starts == _HEIGHT) & even
         edges = np.concatenate([inner.starts, inner.stops[-1:]]) if len(inner.starts) else np.zeros(1, np.int64)
         spans = _Spans(edges[spans.starts], edges[spans.stops])
     counts = spans.stops - spans.starts
     whole &= counts == PIXELS
     for row in np.flatnonzero(valid & ~whole).tolist():
-        shape = ", or not as 28 rows of 28" if nested else ""
+        shape = f", or not as {_HEIGHT} rows of {_WIDTH}" if nested else ""
         reasons[row] = f"holds {counts[row]:,} numbers{shape}; expected {PIXELS}"
     numbers, missing = _numbers(values), ~_valid(values)
     pixels = _rows_of(numbers, spans.starts[whole])
@@ -198,7 +201,7 @@ def _read_lists(column: Any, valid: NDArray[np.bool_]) -> tuple[Pixels, dict[int
     reasons |= dict.fromkeys(rows[wrong].tolist(), "holds a number outside 0 to 255, or a null")
     if whole.all():
         return pixels.astype(np.uint8, copy=False), reasons
-    images = np.zeros((len(column), 28, 28), np.uint8)
+    images = np.zeros((len(column), *IMAGE_SHAPE), np.uint8)
     images[whole] = pixels.astype(np.uint8)
     return images, reasons
 

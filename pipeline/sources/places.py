@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.errors import DataError, PipelineError
+from pipeline.shared.text import one_line
 from pipeline.sources.rows import Refused
 
 WILD = "*?["
@@ -130,13 +131,6 @@ def reported(name: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise DataError(f"{name} can't be read: {one_line(error)}; mend it or fetch it again") from error
-
-
-def one_line(error: object) -> str:
-    """The words of an error, without line breaks, never empty."""
-    if isinstance(error, OSError) and error.strerror:
-        return str(error.strerror)
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 class Names:

@@ -7,7 +7,8 @@ from functools import partial
 from typing import Any, BinaryIO
 
 from pipeline.errors import DataError
-from pipeline.sources.places import WILD, Place, fixed, one_line, reported, wanted
+from pipeline.shared.text import one_line
+from pipeline.sources.places import WILD, Place, fixed, reported, wanted
 from pipeline.sources.rows import Refused
 
 # What drivers tell of the state of a file, under the names that they have for it.

@@ -9,6 +9,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.shared.interface import IMAGE_SHAPE
+
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int16]
 MAX_ROWS = 4096  # of one call of `ImageSource.read`
@@ -115,7 +117,7 @@ def gather(
         else:
             kept.append(image)
             numbers.append(label)
-    pixels = np.stack(kept) if kept else np.empty((0, 28, 28), np.uint8)
+    pixels = np.stack(kept) if kept else np.empty((0, *IMAGE_SHAPE), np.uint8)
     return Rows(start, start + len(images), pixels, None if labels is None else np.array(numbers, np.int16), tuple(bad))
 
 

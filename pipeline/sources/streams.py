@@ -13,8 +13,9 @@ import numpy as np
 from numpy.lib import format as npy
 
 from pipeline.errors import FormatError
+from pipeline.shared.text import one_line
 from pipeline.sources.idx import read_idx_shape
-from pipeline.sources.places import Place, one_line, reported
+from pipeline.sources.places import Place, reported
 from pipeline.sources.rows import Pixels
 
 _GZIP = b"\x1f\x8b"

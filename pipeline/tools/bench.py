@@ -45,7 +45,7 @@ class Contender:
 
 
 @dataclass(frozen=True)
-class Figure:
+class Speed:
     """The result for one contender: medians over the rounds."""
 
     name: str
@@ -65,7 +65,7 @@ class Measurements:
     workers: int
     matrix_gflops: float
     rounds: int
-    figures: tuple[Figure, ...]
+    figures: tuple[Speed, ...]
 
     def __str__(self) -> str:
         """A table of at most 80 columns."""
@@ -191,7 +191,7 @@ def measure(contenders: Sequence[Contender], rounds: int, log: Callable[[str], o
     for one in contenders:
         median = statistics.median(seconds[one.name])
         share = statistics.median(shares[one.name])
-        figures.append(Figure(one.name, one.images, median, one.images / median, share, _spread(shares[one.name])))
+        figures.append(Speed(one.name, one.images, median, one.images / median, share, _spread(shares[one.name])))
     return Measurements(workers, statistics.median(rates) / 1e9, len(rates) // len(contenders), tuple(figures))
 
 

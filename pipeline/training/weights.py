@@ -11,6 +11,7 @@ import keras
 
 from pipeline.errors import ModelError
 from pipeline.shared.interface import ENCODER
+from pipeline.shared.text import one_line
 
 ORIGIN_FILE = "training.json"  # parameters and data that the weights come from
 
@@ -49,7 +50,7 @@ def load_half(folder: Path, role: str) -> keras.Model:
     except FileNotFoundError as error:
         raise ModelError(f"{error.filename or weights} was not found; run `vae train` (or `dvc repro`) first") from None
     except (ValueError, TypeError, KeyError, OSError) as error:
-        raise ModelError(f"{folder} holds no usable {role}: {' '.join(str(error).split())[:200]}") from error
+        raise ModelError(f"{folder} holds no usable {role}: {one_line(error)}") from error
     return model
 
 

@@ -12,13 +12,13 @@ from pipeline.errors import ModelError
 from pipeline.inference import Decoder, Encoder
 from pipeline.jobs.compute import stretches
 from pipeline.jobs.draws import QuantileGrid, mixture, prior
-from pipeline.jobs.encode import Encode, encode
-from pipeline.jobs.generate import Generate, generate
+from pipeline.jobs.encode import EncodeJob, encode
+from pipeline.jobs.generate import GenerateJob, generate
 from pipeline.jobs.job import Job, Options, Source
 from pipeline.jobs.latent_files import open_latents
 from pipeline.jobs.latent_rows import LatentSource
 from pipeline.jobs.parts import ROWS_PER_PART
-from pipeline.jobs.reconstruct import Reconstruct, reconstruct
+from pipeline.jobs.reconstruct import ReconstructJob, reconstruct
 from pipeline.jobs.target import open_target
 from pipeline.sources.images import open_images
 from tests import mixtures, onnx_models
@@ -57,21 +57,21 @@ def pile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_part_of_encode(pile: Path, encoder: Encoder, folder: Path, tmp_path: Path) -> None:
     source = open_images(pile)
     encode(encoder, source, open_target(folder), Options(quiet=True))
-    sent = make_elsewhere(Encode("parquet", encoder), source, 1, tmp_path)
+    sent = make_elsewhere(EncodeJob("parquet", encoder), source, 1, tmp_path)
     assert sent.read_bytes() == (folder / "part-00001.parquet").read_bytes()
 
 
 def test_a_part_of_reconstruct(pile: Path, encoder: Encoder, decoder: Decoder, folder: Path, tmp_path: Path) -> None:
     source = open_images(pile)
     reconstruct(encoder, decoder, source, open_target(folder), Options(quiet=True))
-    sent = make_elsewhere(Reconstruct("parquet", encoder, decoder), source, 1, tmp_path)
+    sent = make_elsewhere(ReconstructJob("parquet", encoder, decoder), source, 1, tmp_path)
     assert sent.read_bytes() == (folder / "part-00001.parquet").read_bytes()
 
 
 def test_a_part_of_generate(decoder: Decoder, folder: Path, tmp_path: Path) -> None:
     source = prior(ROWS_PER_PART + 5000, 3, decoder.latent_dim)
     generate(decoder, source, open_target(folder), Options(quiet=True))
-    sent = make_elsewhere(Generate("parquet", decoder, None, None), source, 1, tmp_path)
+    sent = make_elsewhere(GenerateJob("parquet", decoder, None, None), source, 1, tmp_path)
     assert sent.read_bytes() == (folder / "part-00001.parquet").read_bytes()
 
 
@@ -104,7 +104,7 @@ def test_latents_that_are_sent_are_opened_where_they_arrive(tmp_path: Path) -> N
 
 def test_a_job_that_arrives_where_its_model_is_another_is_refused(encoder: Encoder, tmp_path: Path) -> None:
     file = onnx_models.save(onnx_models.encoder(), tmp_path / "encoder")
-    sent = pickle.dumps(Encode("parquet", Encoder(file)))
+    sent = pickle.dumps(EncodeJob("parquet", Encoder(file)))
     onnx_models.save(onnx_models.encoder(seed=1), tmp_path / "encoder")
     with pytest.raises(ModelError, match=r"is another file here than where the job was started"):
         pickle.loads(sent)
