@@ -203,6 +203,7 @@ def _manifest(content: Any) -> Manifest:
         raise ContentError(f"is not what its {DIGEST} says; download the bundle again")
     latent_dim = top.take("latent_dim", int)
     tolerance = top.object("tolerance")
+    sizes = tolerance.get("batch_sizes")
     files = tuple(
         ListedFile(entry.path("path"), entry.take("bytes", int), entry.take("sha256", str))
         for entry in top.objects("files")
@@ -223,7 +224,7 @@ def _manifest(content: Any) -> Manifest:
     return Manifest(
         latent_dim,
         Tolerance(
-            tolerance.number("absolute"), tolerance.number("relative"), tuple(tolerance.get("batch_sizes") or ())
+            tolerance.number("absolute"), tolerance.number("relative"), tuple(sizes) if isinstance(sizes, list) else ()
         ),
         models,
         files,

@@ -96,22 +96,26 @@ class QuantileGrid(LatentSource):
 
     def load(self, start: int, stop: int) -> Callable[[], Floats]:
         """See `LatentSource.load`."""
-        return lambda: quantile_grid(self.side, self.latent_dim)[start:stop]
+        return lambda: quantile_grid(self.side, self.latent_dim, start=start, stop=stop)
 
 
-def quantile_grid(side: int, latent_dim: int, axes: Sequence[int] = (0, 1)) -> Floats:
+def quantile_grid(
+    side: int, latent_dim: int, axes: Sequence[int] = (0, 1), start: int = 0, stop: int | None = None
+) -> Floats:
     """A square grid over the quantiles (i + 1/2) / side of the prior, as in Kingma & Welling (2013), figure 4.
 
     The first of `axes` grows from left to right, the second from bottom to top; further latents are 0. With one
     latent, or one axis, a single row.
 
     Returns:
-        float32 `[side * side, latent_dim]` row by row, or `[side, latent_dim]`.
+        The places from `start` up to `stop` of the grid, row by row: all of it is float32 `[side * side, latent_dim]`,
+        or `[side, latent_dim]`.
     """
-    quantiles = [NormalDist().inv_cdf((i + 0.5) / side) for i in range(side)]
+    quantiles = np.array([NormalDist().inv_cdf((i + 0.5) / side) for i in range(side)])
     axes = axes[:latent_dim]
-    z = np.zeros((side ** len(axes), latent_dim), np.float32)
-    z[:, axes[0]] = np.tile(quantiles, len(z) // side)
+    places = np.arange(start, side ** len(axes) if stop is None else stop)
+    z = np.zeros((len(places), latent_dim), np.float32)
+    z[:, axes[0]] = quantiles[places % side]
     if len(axes) > 1:
-        z[:, axes[1]] = np.repeat(quantiles[::-1], side)
+        z[:, axes[1]] = quantiles[side - 1 - places // side]
     return z

@@ -101,7 +101,7 @@ class ParquetLatents(_Latents):
         files = self._files()
         try:
             names = pq.read_schema(files[0]).names
-            self._column = next((name for name in ("z_mean", "z") if name in names), "")
+            self._column = next((name for name in ("z_mean", "z") if name in names), None)
             groups = [_groups(file, self._column, latent_dim) for file in files]
         except (pa.ArrowException, OSError) as error:
             raise FormatError(f"{path} is neither .npy nor Parquet, or is damaged: {one_line(error)}") from error
@@ -152,14 +152,14 @@ class ParquetLatents(_Latents):
         return z.reshape(rows, self.latent_dim)
 
 
-def _groups(file: Path, column: str, latent_dim: int) -> list[int]:
+def _groups(file: Path, column: str | None, latent_dim: int) -> list[int]:
     """Rows of each row group of a file whose latents have the expected type."""
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     with pq.ParquetFile(file) as parquet:
         schema = parquet.schema_arrow
-        if column not in schema.names:
+        if column is None or column not in schema.names:
             raise FormatError(f"{file} holds the columns {', '.join(schema.names)}, expected z_mean or z")
         type_ = schema.field(column).type
         fits = (pa.types.is_fixed_size_list(type_) and type_.list_size == latent_dim) or pa.types.is_list(type_)
@@ -223,6 +223,8 @@ def read_encoded(path: Path, latent_dim: int, no_label: int) -> EncodedRows:
         found = table.schema.field(name).type if name in table.schema.names else None
         if found != wanted:
             raise FormatError(f"{path} has {name} as {found}, expected {wanted}; run `vae encode` with this bundle")
+    if missing := [name for name in ("index", "label") if name not in table.schema.names]:
+        raise FormatError(f"{path} has no column {missing[0]}; expected the output of `vae encode`")
     if table.num_rows == 0:
         raise DataError(f"{path} holds no latents")
     flat = {name: table[name].combine_chunks().flatten().to_numpy() for name in ("z_mean", "z_log_var")}
@@ -233,5 +235,5 @@ def read_encoded(path: Path, latent_dim: int, no_label: int) -> EncodedRows:
         table["label"].fill_null(no_label).to_numpy(),
         flat["z_mean"].reshape(-1, latent_dim),
         flat["z_log_var"].reshape(-1, latent_dim),
-        (table.schema.metadata or {}).get(b"model_sha256", b"").decode(),
+        (table.schema.metadata or {}).get(b"model_sha256", b"").decode(errors="replace"),
     )

@@ -124,6 +124,8 @@ def open_workspace(
                 if found is None and (folder / _JOURNAL).exists():
                     log.info("%s was left by another job; starting over", folder)
                 space.finished.extend(itertools.takewhile(intact, found or []))
+                if lost := len(found or []) - len(space.finished):
+                    log.info("%s finished part(s) are not what they were; making them again", lost)
                 _tidy(space)
                 # Written again, since its last line may be torn.
                 with atomic_file(folder / _JOURNAL) as journal:

@@ -115,6 +115,14 @@ def test_latents_of_another_model_are_refused(material: Make, tmp_path: Path) ->
         build(material(1).exports, tmp_path / "other.parquet", material(1).prepared, tmp_path / "web")
 
 
+@pytest.mark.parametrize("column", ["index", "label"])
+def test_latents_without_one_of_the_columns_are_refused(column: str, material: Make, tmp_path: Path) -> None:
+    of = material(1)
+    pq.write_table(pq.read_table(of.latents).drop_columns(column), tmp_path / "some.parquet")
+    with pytest.raises(FormatError, match=f"has no column {column}; expected the output of `vae encode`"):
+        build(of.exports, tmp_path / "some.parquet", of.prepared, tmp_path / "web")
+
+
 def test_lost_latents_are_named(material: Make, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="run `vae encode`"):
         build(material(1).exports, tmp_path / "lost", material(1).prepared, tmp_path / "web")

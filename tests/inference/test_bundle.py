@@ -94,7 +94,10 @@ def test_a_bundle_of_a_newer_schema_asks_for_a_newer_release(bundle: Path) -> No
             lambda c: c["models"]["decoder"]["variants"]["int8"].pop("budget"),
             "needs models.decoder.variants.int8.budget as an object",
         ),
-        (lambda c: c["tolerance"].update(absolute=-1), "needs tolerance.absolute as a number from 0 on, found -1"),
+        (
+            lambda c: c["tolerance"].update(absolute=-1),
+            "needs tolerance.absolute as a number from 0 on, found -1",
+        ),
         (lambda c: c["tolerance"].update(relative=float("nan")), "needs tolerance.relative as a number from 0 on"),
         (lambda c: c["tolerance"].update(relative=10**400), "needs tolerance.relative as a number from 0 on"),
     ],
@@ -104,6 +107,11 @@ def test_what_the_manifest_lacks_is_named(
 ) -> None:
     edit(bundle, change)
     assert complaint(bundle).startswith(f"{bundle}/manifest.json {message}")
+
+
+def test_what_is_only_for_information_may_be_anything(bundle: Path) -> None:
+    edit(bundle, lambda content: content["tolerance"].update(batch_sizes=3))
+    assert open_bundle(bundle).tolerance.batch_sizes == ()
 
 
 def test_a_mixture_comes_with_the_decoder(bundle: Path) -> None:

@@ -170,6 +170,12 @@ def test_a_quantile_grid_spans_the_quantiles_of_the_prior(latent_dim: int) -> No
     assert not z[..., 2:].any()
 
 
+def test_a_part_of_a_quantile_grid_is_made_by_itself() -> None:
+    whole = read_all(QuantileGrid(70, 3))
+    assert read_all(QuantileGrid(70, 3), step=111).tobytes() == whole.tobytes()
+    assert QuantileGrid(70, 3).read(123, 456)().z.tobytes() == whole[123:456].tobytes()
+
+
 def test_a_quantile_grid_of_one_latent_is_a_single_row() -> None:
     np.testing.assert_allclose(read_all(QuantileGrid(2, latent_dim=1)), norm.ppf([[0.25], [0.75]]), atol=1e-6)
 
@@ -336,6 +342,12 @@ def save_bytes(content: bytes) -> Callable[[Path], object]:
             lambda path: write(path, lists([[1, 2]]), "mu"),
             FormatError,
             "holds the columns mu, expected z_mean or z",
+        ),
+        (
+            "z.parquet",
+            lambda path: write(path, lists([[1, 2]]), ""),
+            FormatError,
+            "holds the columns , expected z_mean or z",
         ),
         ("folder", lambda path: path.mkdir(), DataError, r"holds no .parquet file"),
     ],
