@@ -101,7 +101,7 @@ def drive(
             capture_output=True,
             text=True,
             check=False,
-            timeout=600,
+            timeout=500,  # before the test itself is ended
         )
         assert done.returncode == 0, done.stderr
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
