@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from filelock import FileLock
+from hypothesis import settings
 from numpy.typing import NDArray
 
 from pipeline.inference import Decoder, Encoder
@@ -33,6 +34,13 @@ SLOW = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fast", action="store_true", help="leave out what takes the most time")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Fewer examples of Hypothesis, where a test does not say how many it needs."""
+    if config.getoption("fast"):
+        settings.register_profile("fast", max_examples=15)
+        settings.load_profile("fast")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
