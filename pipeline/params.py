@@ -22,13 +22,17 @@ class _Section(BaseModel):
 
 
 class Download(_Section):
-    """Where the digits come from."""
+    """Which images, and where they come from."""
 
-    source: Literal["auto", "mnist", "sample"]
+    dataset: Literal["mnist", "fashion-mnist", "kmnist", "emnist-digits", "emnist-letters", "emnist-balanced", "own"]
+    source: Literal["auto", "published", "sample"]
+    own: Annotated[str, Field(min_length=1)]
+    test_share: Annotated[float, Field(gt=0, lt=1)]
+    seed: Seed
 
 
 class Prepare(_Section):
-    """How the training digits are split."""
+    """How the training images are split."""
 
     validation_images: Annotated[int, Field(ge=1, le=30000)]
     seed: Seed
@@ -85,7 +89,7 @@ class Encode(_Section):
 
 
 class Generate(_Section):
-    """Which digits the decoder draws."""
+    """Which images the decoder draws."""
 
     count: Positive
     seed: Seed

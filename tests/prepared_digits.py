@@ -6,9 +6,11 @@ from pipeline.data.download import download
 from pipeline.data.prepare import prepare
 from pipeline.params import Download, Prepare
 
+DOWNLOAD = Download(dataset="mnist", source="auto", own="own", test_share=0.15, seed=0)
+
 
 def prepare_sample(folder: Path) -> Path:
     """3,500 training, 500 validation and 1,000 test digits in `folder`/prepared."""
-    download(Download(source="sample"), folder / "raw")
+    download(DOWNLOAD.model_copy(update={"source": "sample"}), folder / "raw")
     prepare(Prepare(validation_images=7500, seed=0), folder / "raw", folder / "prepared")
     return folder / "prepared"

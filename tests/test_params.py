@@ -59,8 +59,10 @@ def test_numbers_are_read_as_dvc_reads_them(number: str, tmp_path: Path) -> None
         ("learning_rate: 0.002", "learning_rate: .nan", "train.learning_rate is nan, expected"),
         ("encoder_units: [512]", "encoder_units: 512", "model.encoder_units is 512, expected a list"),
         ("encoder_units: [512]", "encoder_units: [512, 0]", "model.encoder_units.1 is 0, expected greater than"),
-        ("source: auto", "source: web", "download.source is 'web', expected 'auto', 'mnist' or 'sample'"),
-        ("  source: auto", "  #", "download is None, expected a section of parameters"),
+        ("source: auto", "source: web", "download.source is 'web', expected 'auto', 'published' or 'sample'"),
+        ("dataset: mnist", "dataset: cifar", "download.dataset is 'cifar', expected 'mnist', 'fashion-mnist', "),
+        ("test_share: 0.15", "test_share: 0.0", "download.test_share is 0.0, expected greater than 0"),
+        ("encode:\n  precision", "encode:\n  # precision", "encode is None, expected a section of parameters"),
     ],
 )
 def test_a_mistake_is_named_with_what_was_expected(old: str, new: str, problem: str, tmp_path: Path) -> None:
@@ -75,7 +77,7 @@ def test_every_mistake_is_named_at_once(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(REAL.read_text().replace("seed: 0", "seed: -1"))
     with pytest.raises(ParamsError) as caught:
         read_params(tmp_path / "params.yaml")
-    for section in ("prepare", "train", "generate", "evaluate"):
+    for section in ("download", "prepare", "train", "generate", "evaluate"):
         assert f"{section}.seed is -1" in str(caught.value)
 
 

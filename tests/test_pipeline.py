@@ -14,9 +14,11 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
+from pipeline.data.datasets import MIRROR_VARIABLES
 from pipeline.params import read_params
 from tests.test_house import DVC, ROOT, RUNS
 
+OWN = "data/own/README.md"
 PICTURES = [plot for plot in DVC["plots"] if isinstance(plot, str)]
 
 # Small enough to run in seconds, whole enough to run every line.
@@ -44,7 +46,7 @@ class Repository:
             self.git("init", "-q")
             self.dvc("init", "-q")
             return
-        for name in ("pipeline", "preset", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", ".dvc/config"):
+        for name in ("pipeline", "preset", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", ".dvc/config", OWN):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
             copy(ROOT / name, folder / name)
@@ -85,7 +87,8 @@ class Repository:
     def _run(self, *command: str) -> str:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         environment = {**os.environ, "PATH": path, "COLUMNS": "300", "NO_COLOR": "1"}
-        environment.pop("VAE_MNIST_MIRROR", None)
+        for name in MIRROR_VARIABLES:
+            environment.pop(name, None)
         done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -199,7 +202,7 @@ def test_an_experiment_in_a_copy_runs_the_code_of_that_copy(repository: Reposito
     """Not that of the installed package, which is another checkout here and the workspace for a user."""
     code = repository.folder / "pipeline/data/prepare.py"
     text = code.read_text()
-    changed = text.replace('stats = {**source, "splits"', 'stats = {**source, "code": "changed", "splits"')
+    changed = text.replace("stats = {\n", 'stats = {\n        "code": "changed",\n')
     assert changed != text
     code.write_text(changed)
     repository.dvc("exp", "run", "--temp", "--name", "changed", "prepare")

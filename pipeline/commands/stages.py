@@ -16,15 +16,17 @@ TRAINING, METRICS = Path("reports/training"), Path("reports/metrics.json")
 @app.command(rich_help_panel=STAGES)
 @grouped
 def download(
-    folder: Annotated[Path, typer.Argument(help="The folder to put the four MNIST files into.")] = RAW,
+    folder: Annotated[Path, typer.Argument(help="The folder to put the raw files into.")] = RAW,
     *,
     mirror: Annotated[
         str | None,
-        typer.Option(envvar="VAE_MNIST_MIRROR", help="A folder or an address that holds the four files."),
+        typer.Option(
+            envvar=["VAE_MIRROR", "VAE_MNIST_MIRROR"], help="A folder or an address that holds the published files."
+        ),
     ] = None,
     stage: StageOptions,
 ) -> None:
-    """Fetch the four MNIST files and check them against their published SHA-256."""
+    """Fetch the files of a data set and check them against their published SHA-256, or gather your own images."""
     from pipeline.data.download import download
 
     result = download(stage.params.download, folder, mirror)
@@ -34,12 +36,12 @@ def download(
 @app.command(rich_help_panel=STAGES)
 @grouped
 def prepare(
-    raw: Annotated[Path, typer.Argument(help="The folder of the four MNIST files.")] = RAW,
+    raw: Annotated[Path, typer.Argument(help="The folder of the raw files.")] = RAW,
     *,
     output: Output = PREPARED,
     stage: StageOptions,
 ) -> None:
-    """Check the digits and split them into train, validation and test."""
+    """Check the images and split them into train, validation and test."""
     from pipeline.data.prepare import prepare
 
     result = prepare(stage.params.prepare, raw, output)
@@ -97,7 +99,7 @@ def evaluate(
     metrics: Annotated[Path, typer.Option(help="The file of figures to write.")] = METRICS,
     stage: StageOptions,
 ) -> None:
-    """Measure the exported models on the test digits, and write the model card."""
+    """Measure the exported models on the test images, and write the model card."""
     params = stage.params.evaluate
     from pipeline.evaluating.evaluate import evaluate
 
@@ -105,7 +107,7 @@ def evaluate(
     test = result["test"]
     text = (
         f"{metrics}: negative ELBO {test['negative_elbo']:.2f} nats = reconstruction {test['reconstruction']:.2f} "
-        f"+ KL {test['kl']:.2f}, {test['images']:,} test digits (source {result['source']})"
+        f"+ KL {test['kl']:.2f}, {test['images']:,} test images (source {result['source']})"
     )
     stage.show(result, text)
 
@@ -138,7 +140,7 @@ def report(
 def explore(
     exports: Exports = EXPORTS,
     *,
-    latents: Annotated[Path, typer.Option(help="The latents of the test digits, as encode writes them.")] = (
+    latents: Annotated[Path, typer.Option(help="The latents of the test images, as encode writes them.")] = (
         EXPORTS / "latents/test"
     ),
     prepared: Prepared = PREPARED,

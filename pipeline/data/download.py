@@ -1,9 +1,12 @@
-"""Stage `download`: the four IDX files, from a mirror, a local folder or the packaged sample."""
+"""Stage `download`: the four raw files of a data set, from a mirror, a local folder or your own images."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +14,13 @@ import pooch
 from requests.exceptions import HTTPError, RequestException
 from tqdm import tqdm
 
-from pipeline.data import mnist
+from pipeline.data.datasets import DATASETS, MIRROR_VARIABLES, Dataset, RawFile
+from pipeline.data.own import write_own
+from pipeline.data.prepared import read_json
+from pipeline.data.raw import RAW_FILES, SOURCE_FILE
 from pipeline.data.sample import write_sample
-from pipeline.errors import ChecksumError, DataError, DownloadError
-from pipeline.shared.files import explained, make_readable, refuse_foreign, sha256, write_json
+from pipeline.errors import ChecksumError, DataError, DownloadError, ParamsError
+from pipeline.shared.files import atomic_file, explained, make_readable, refuse_foreign, sha256, write_json
 
 if TYPE_CHECKING:
     from pipeline.params import Download
@@ -24,44 +30,58 @@ pooch.get_logger().setLevel(logging.WARNING)
 
 _TIMEOUT_S = (5, 30)  # to connect, and between two pieces
 _RETRIES = 2  # after 1 s and 2 s
+_MNIST, _OWN, _SAMPLE = "mnist", "own", "sample"
 
 
 def download(params: Download, folder: Path, mirror: str | None = None) -> dict[str, Any]:
     """Put the four files and `source.json` into `folder`; good files already there are kept.
 
     Args:
-        params: which source to use.
+        params: which data set, and from where.
         folder: the destination, made if missing.
         mirror: a local folder or an address to take instead of the known mirrors.
 
     Returns:
-        What `source.json` says: `source` (`mnist` or `sample`) and name, size and SHA-256 of each file.
+        What `source.json` says: `source` (the data set, or `sample`), what it shows (`about`, see `prepared.About`),
+        what `prepare` has to do to it (`transposed`, `first_label`), and name, size and SHA-256 of each file.
 
     Raises:
-        DownloadError: the source is `mnist` and no mirror could be reached.
-        DataError: a local mirror lacks a file, or is neither a folder nor an address.
+        DownloadError: no mirror could be reached, and the sample is no way out.
+        DataError: a local mirror lacks a file, or is neither a folder nor an address; or your own images can't be used.
         ChecksumError: a mirror answered with other bytes than the published ones.
+        ParamsError: the sample of another data set than MNIST was asked for.
         OutputError: `folder` cannot be written.
     """
     if mirror and "://" in mirror and not _is_address(mirror):
         raise DataError(f"{mirror} is no mirror; expected a folder or an address that starts with http:// or https://")
-    refuse_foreign(folder, owns=[*(file.name for file in mnist.FILES), mnist.SOURCE_FILE, "tmp*", ".*"])
+    if params.source == _SAMPLE and params.dataset != _MNIST:
+        raise ParamsError(
+            f"download.source is {_SAMPLE!r} and download.dataset is {params.dataset!r}: the sample is of {_MNIST}; "
+            "change one of them"
+        )
+    refuse_foreign(folder, owns=[*RAW_FILES, SOURCE_FILE, "tmp*", ".*"])
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / mnist.SOURCE_FILE).unlink(missing_ok=True)  # written last, it says that the folder is complete
-        source = _fill(folder, params.source, [mirror] if mirror else mnist.MIRRORS)
-    content = {
-        "source": source,
-        "files": [
-            {
-                "name": file.name,
-                "bytes": (folder / file.name).stat().st_size,
-                "sha256": sha256(folder / file.name),
+        unpacked = _unpacked_before(folder, params.dataset)
+        (folder / SOURCE_FILE).unlink(missing_ok=True)  # written last, it says that the folder is complete
+        content: dict[str, Any] = {"source": params.dataset}
+        if params.dataset == _OWN:
+            content |= {"about": write_own(params, folder).as_json(), "transposed": False, "first_label": 0}
+        else:
+            dataset = DATASETS[params.dataset]
+            content |= {
+                "about": dataset.about.as_json(),
+                "transposed": dataset.transposed,
+                "first_label": dataset.first_label,
             }
-            for file in mnist.FILES
-        ],
-    }
-    write_json(folder / mnist.SOURCE_FILE, content)
+            if params.source == _SAMPLE:
+                write_sample(folder)
+                content["source"] = _SAMPLE
+            elif not unpacked:
+                content["source"] = _fill(folder, params, [mirror] if mirror else dataset.mirrors)
+    files = [folder / name for name in RAW_FILES if (folder / name).exists()]
+    content["files"] = [{"name": file.name, "bytes": file.stat().st_size, "sha256": sha256(file)} for file in files]
+    write_json(folder / SOURCE_FILE, content)
     return content
 
 
@@ -69,27 +89,70 @@ def _is_address(mirror: str) -> bool:
     return mirror.startswith(("http://", "https://"))
 
 
-def _fill(folder: Path, source: str, mirrors: Sequence[str]) -> str:
+def _unpacked_before(folder: Path, dataset: str) -> bool:
+    """Whether an earlier run took the files out of the archive of this data set: they have no published checksums."""
+    if dataset not in DATASETS or not DATASETS[dataset].members or not (folder / SOURCE_FILE).exists():
+        return False
+    recorded = read_json(folder / SOURCE_FILE, "download")
+    return recorded.get("source") == dataset and all(
+        (folder / file["name"]).exists() and sha256(folder / file["name"]) == file["sha256"]
+        for file in recorded["files"]
+    )
+
+
+def _fill(folder: Path, params: Download, mirrors: Sequence[str]) -> str:
     """Put the four files into `folder`; returns which source they are from."""
-    if source != "sample":
-        try:
-            for file in mnist.FILES:
-                _fetch(file, folder, mirrors)
-        except DownloadError as error:
-            if source == "mnist":
-                raise
-            log.warning(
-                "WARNING: %s\nWARNING: falling back to a SAMPLE of 5,000 digits; figures will be worse than "
-                "those of the full MNIST.\nWARNING: once a mirror answers: dvc repro --force download, then make repro",
-                error,
-            )
+    dataset = DATASETS[params.dataset]
+    try:
+        if dataset.members:
+            _unpack(dataset, folder, mirrors)
         else:
-            return "mnist"
-    write_sample(folder)
-    return "sample"
+            for file in dataset.files:
+                _fetch(file, folder, mirrors, dataset.about.title)
+    except DownloadError as error:
+        if params.source != "auto" or params.dataset != _MNIST:
+            raise
+        log.warning(
+            "WARNING: %s\nWARNING: falling back to a SAMPLE of 5,000 digits; figures will be worse than "
+            "those of the full MNIST.\nWARNING: once a mirror answers: dvc repro --force download, then make repro",
+            error,
+        )
+        write_sample(folder)
+        return _SAMPLE
+    return params.dataset
 
 
-def _fetch(file: mnist.RawFile, folder: Path, mirrors: Sequence[str]) -> None:
+def _unpack(dataset: Dataset, folder: Path, mirrors: Sequence[str]) -> None:
+    """Take the four files out of the one zip, or from a local folder into which somebody unpacked it."""
+    (archive,) = dataset.files
+    with tempfile.TemporaryDirectory(prefix="tmp", dir=folder) as beside:
+        for mirror in mirrors:
+            loose = None if _is_address(mirror) else _loose(Path(mirror), dataset.members)
+            if loose:
+                # No checksums of these are published; gzip has its own, which `prepare` compares.
+                for name, path in loose.items():
+                    with atomic_file(folder / name) as copy:
+                        shutil.copyfile(path, copy)
+                return
+        _fetch(archive, Path(beside), mirrors, dataset.about.title)
+        with zipfile.ZipFile(Path(beside) / archive.name) as content:
+            for name, member in dataset.members.items():
+                with atomic_file(folder / name) as copy, content.open(member) as packed, copy.open("wb") as unpacked:
+                    shutil.copyfileobj(packed, unpacked)
+
+
+def _loose(folder: Path, members: Mapping[str, str]) -> dict[str, Path] | None:
+    """The members by raw name where `folder` holds all of them, in the zip's subfolder or out of it."""
+    for found in (
+        {name: folder / member for name, member in members.items()},
+        {name: folder / Path(member).name for name, member in members.items()},
+    ):
+        if all(path.is_file() for path in found.values()):
+            return found
+    return None
+
+
+def _fetch(file: RawFile, folder: Path, mirrors: Sequence[str], title: str) -> None:
     """Try one mirror after the other; `DownloadError` if none can be reached."""
     reasons = []
     for mirror in mirrors:
@@ -105,7 +168,7 @@ def _fetch(file: mnist.RawFile, folder: Path, mirrors: Sequence[str]) -> None:
         try:
             fetcher.fetch(file.name, downloader=_noting(found, transfer, file))
         except (FileNotFoundError, NotADirectoryError):
-            raise DataError(f"{mirror} has no {file.name}; it should hold the four original MNIST files") from None
+            raise DataError(f"{mirror} has no {file.name}; it should hold the original files of {title}") from None
         except (RequestException, ValueError) as error:  # ValueError: other bytes, or an address that is none
             if found:
                 raise ChecksumError(
@@ -121,7 +184,7 @@ def _fetch(file: mnist.RawFile, folder: Path, mirrors: Sequence[str]) -> None:
             return
     raise DownloadError(
         f"no mirror could be reached for {file.name}: {', '.join(reasons)}; "
-        f"name a folder or an address that holds it with --mirror or {mnist.MIRROR_VARIABLE}"
+        f"name a folder or an address that holds it with --mirror or {MIRROR_VARIABLES[0]}"
     )
 
 
@@ -131,10 +194,10 @@ def _reason(error: Exception) -> str:
     return type(error).__name__
 
 
-Transfer = Callable[[str, str, mnist.RawFile], None]
+Transfer = Callable[[str, str, RawFile], None]
 
 
-def _noting(found: dict[str, Any], transfer: Transfer, file: mnist.RawFile) -> Callable[..., None]:
+def _noting(found: dict[str, Any], transfer: Transfer, file: RawFile) -> Callable[..., None]:
     """A pooch downloader that leaves in `found` what came, for the message if it is wrong."""
 
     def downloader(url: str, output: str, _pooch: Any) -> None:
@@ -146,7 +209,7 @@ def _noting(found: dict[str, Any], transfer: Transfer, file: mnist.RawFile) -> C
     return downloader
 
 
-def _over_http(url: str, output: str, file: mnist.RawFile) -> None:
+def _over_http(url: str, output: str, file: RawFile) -> None:
     with tqdm(total=file.bytes, desc=file.name, unit="B", unit_scale=True, disable=None, leave=False) as bar:
         # Without `identity` a server may send the gzip file as a gzip encoding, which requests would undo.
         headers = {"Accept-Encoding": "identity"}
@@ -155,5 +218,5 @@ def _over_http(url: str, output: str, file: mnist.RawFile) -> None:
         )
 
 
-def _from_folder(url: str, output: str, _file: mnist.RawFile) -> None:
+def _from_folder(url: str, output: str, _file: RawFile) -> None:
     Path(output).write_bytes(Path(url).read_bytes())

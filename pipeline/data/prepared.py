@@ -1,6 +1,7 @@
 """The arrays that `prepare` writes, and how the later stages read them."""
 
 import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any
@@ -14,7 +15,25 @@ from pipeline.shared.interface import IMAGE_SHAPE
 
 STATS_FILE = "stats.json"
 
-Digits = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+Split = tuple[NDArray[np.uint8], NDArray[np.uint8] | None]
+
+
+@dataclass(frozen=True)
+class About:
+    """What a data set shows, in the words of texts, legends and figures."""
+
+    title: str
+    noun: str
+    """What an image shows, in the singular; its plural ends in s."""
+    classes: tuple[str, ...]
+    """Their names, by label; empty if there are no labels."""
+    licence: str
+    """Empty if it is not known; so with the citation."""
+    citation: str
+
+    def as_json(self) -> dict[str, Any]:
+        """What `stats.json` holds."""
+        return {**asdict(self), "classes": list(self.classes)}
 
 
 def images_file(split: str) -> str:
@@ -23,7 +42,7 @@ def images_file(split: str) -> str:
 
 
 def labels_file(split: str) -> str:
-    """Name of the array of labels: uint8 `[n]`, 0 to 9."""
+    """Name of the array of labels: uint8 `[n]`; there is none if the images have no labels."""
     return f"{split}_labels.npy"
 
 
@@ -36,15 +55,32 @@ def read_stats(prepared: Path) -> dict[str, Any]:
     return read_json(prepared / STATS_FILE, "prepare")
 
 
-def read_split(prepared: Path, split: str) -> Digits:
-    """Images uint8 `[n, 28, 28]` and labels uint8 `[n]` of a split, memory-mapped.
+def read_about(prepared: Path) -> About:
+    """What the prepared images show.
 
     Raises:
-        DataError: they are missing.
+        DataError: `stats.json` is missing; FormatError: it does not say so.
+    """
+    try:
+        about = read_stats(prepared)["about"]
+        return About(**{**about, "classes": tuple(about["classes"])})
+    except (KeyError, TypeError):
+        raise FormatError(
+            f"{prepared / STATS_FILE} does not say what the images show; run `vae prepare` again"
+        ) from None
+
+
+def read_split(prepared: Path, split: str) -> Split:
+    """Images uint8 `[n, 28, 28]` of a split and, if they have any, labels uint8 `[n]`, memory-mapped.
+
+    Raises:
+        DataError: the images are missing.
         FormatError: they are not what `prepare` writes.
     """
-    images, labels = (_load(prepared / name) for name in (images_file(split), labels_file(split)))
-    check_digits(images, labels, prepared / images_file(split), prepared / labels_file(split))
+    names = images_file(split), labels_file(split)
+    images = _load(prepared / names[0])
+    labels = _load(prepared / names[1]) if (prepared / names[1]).exists() else None
+    check_images(images, labels, prepared / names[0], prepared / names[1])
     return images, labels
 
 
@@ -73,16 +109,17 @@ def read_json(path: Path, stage: str) -> dict[str, Any]:
     return content
 
 
-def check_digits(images: NDArray[np.uint8], labels: NDArray[np.uint8], images_path: Path, labels_path: Path) -> None:
-    """Raise `FormatError` unless these are uint8 `[n, 28, 28]` and as many labels from 0 to 9, at least one."""
+def check_images(
+    images: NDArray[np.uint8], labels: NDArray[np.uint8] | None, images_path: Path, labels_path: Path
+) -> None:
+    """Raise `FormatError` unless these are uint8 `[n, 28, 28]`, at least one, and as many labels, if any."""
     if images.dtype != np.uint8 or images.shape[1:] != IMAGE_SHAPE:
         raise FormatError(f"{images_path} holds {images.dtype}{list(images.shape)}, expected uint8[n, 28, 28]")
+    if len(images) == 0:
+        raise FormatError(f"{images_path} holds no image")
+    if labels is None:
+        return
     if labels.dtype != np.uint8 or labels.ndim != 1:
         raise FormatError(f"{labels_path} holds {labels.dtype}{list(labels.shape)}, expected uint8[n]")
     if len(images) != len(labels):
         raise FormatError(f"{images_path} holds {len(images):,} images, {labels_path} {len(labels):,} labels")
-    if len(labels) == 0:
-        raise FormatError(f"{images_path} holds no image")
-    if labels.max() > 9:
-        row = int(np.argmax(labels > 9))
-        raise FormatError(f"{labels_path} holds {labels[row]} in row {row}, labels are 0 to 9")

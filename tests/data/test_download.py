@@ -8,19 +8,25 @@ import json
 import logging
 import socket
 import threading
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipeline.data import mnist
+from pipeline.data.datasets import DATASETS, RawFile
 from pipeline.data.download import download
-from pipeline.errors import ChecksumError, DataError, DownloadError, OutputError
+from pipeline.data.raw import RAW_FILES, SOURCE_FILE, TEST_IMAGES
+from pipeline.data.raw import TEST_LABELS as LABELS  # the first to be fetched
+from pipeline.errors import ChecksumError, DataError, DownloadError, OutputError, ParamsError
 from pipeline.params import Download
 from pipeline.shared.files import sha256
+from tests.prepared_digits import DOWNLOAD
 
-AUTO, MNIST, SAMPLE = (Download(source=source) for source in ("auto", "mnist", "sample"))
-LABELS = mnist.TEST_LABELS.name  # the first to be fetched
+AUTO, MNIST, SAMPLE = (DOWNLOAD.model_copy(update={"source": source}) for source in ("auto", "published", "sample"))
+PLAIN = [name for name, dataset in DATASETS.items() if not dataset.members]
+PACKED = [name for name, dataset in DATASETS.items() if dataset.members]
 
 
 class Mirror(http.server.ThreadingHTTPServer):
@@ -71,13 +77,21 @@ class CutOff(Answer):
         self.wfile.write(b"\x1f\x8b" * 100)
 
 
+def publish(monkeypatch: pytest.MonkeyPatch, name: str, files: Sequence[Path], *mirrors: str) -> None:
+    """Have other files published, on mirrors of ours alone."""
+    published = tuple(RawFile(file.name, file.stat().st_size, sha256(file)) for file in files)
+    monkeypatch.setitem(DATASETS, name, replace(DATASETS[name], files=published, mirrors=mirrors))
+
+
+def of(dataset: str) -> Download:
+    return DOWNLOAD.model_copy(update={"dataset": dataset})
+
+
 @pytest.fixture(autouse=True)
 def small_world(monkeypatch: pytest.MonkeyPatch, good: Path) -> None:
     """Small published files, no way out of this machine, and no second tries."""
-    files = [good / file.name for file in mnist.FILES]
-    published = tuple(mnist.RawFile(file.name, file.stat().st_size, sha256(file)) for file in files)
-    monkeypatch.setattr(mnist, "FILES", published)
-    monkeypatch.setattr(mnist, "MIRRORS", ())
+    for name in PLAIN:
+        publish(monkeypatch, name, [good / file for file in RAW_FILES])
     monkeypatch.setattr("pipeline.data.download._RETRIES", 0)
     monkeypatch.setenv("no_proxy", "*")
 
@@ -87,8 +101,8 @@ def good(tmp_path: Path) -> Path:
     """A folder with the four files as they were published."""
     folder = tmp_path / "good"
     folder.mkdir()
-    for file in mnist.FILES:
-        (folder / file.name).write_bytes(b"\x1f\x8b the bytes of " + file.name.encode())
+    for name in RAW_FILES:
+        (folder / name).write_bytes(b"\x1f\x8b the bytes of " + name.encode())
     return folder
 
 
@@ -124,7 +138,7 @@ def raw(tmp_path: Path) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != mnist.SOURCE_FILE}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != SOURCE_FILE}
 
 
 @pytest.mark.parametrize("kind", ["folder", "address", "address with a slash"])
@@ -133,10 +147,10 @@ def test_a_mirror_is_a_folder_or_an_address(kind: str, good: Path, raw: Path, se
     result = download(AUTO, raw, mirror + "/" * kind.endswith("slash"))
     assert contents(raw) == contents(good)
     assert result == json.loads((raw / "source.json").read_text())
-    assert result == {
-        "source": "mnist",
-        "files": [{"name": name, "bytes": size, "sha256": digest} for name, size, digest in mnist.FILES],
-    }
+    assert result["source"] == "mnist"
+    assert result["files"] == [
+        {"name": name, "bytes": size, "sha256": digest} for name, size, digest in DATASETS["mnist"].files
+    ]
 
 
 def test_others_may_read_what_was_fetched(good: Path, raw: Path) -> None:
@@ -183,7 +197,7 @@ def test_the_next_mirror_is_tried(
         "not an address": lambda: "http://a..b/",
     }[trouble]()
     second = serve(good)
-    monkeypatch.setattr(mnist, "MIRRORS", (first, second.address))
+    publish(monkeypatch, "mnist", [good / file for file in RAW_FILES], first, second.address)
     assert download(MNIST, raw)["source"] == "mnist"
     assert len(second.asked) == 4
     assert contents(raw) == contents(good)
@@ -212,7 +226,7 @@ def test_wrong_bytes_are_an_error_and_not_a_reason_to_look_elsewhere(
     bad.mkdir()
     (bad / LABELS).write_bytes((good / LABELS).read_bytes()[:-1] + b"?")
     first, second = serve(bad), serve(good)
-    monkeypatch.setattr(mnist, "MIRRORS", (first.address, second.address))
+    publish(monkeypatch, "mnist", [good / file for file in RAW_FILES], first.address, second.address)
     with pytest.raises(ChecksumError, match=rf"{first.address} answered with other bytes for {LABELS}"):
         download(params, raw)
     assert not second.asked
@@ -237,8 +251,8 @@ def test_without_any_mirror_mnist_fails_and_leaves_nothing(
     raw: Path, good: Path, serve: Callable[..., Mirror], unreachable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut_off, empty = serve(good, answer=CutOff).address, serve(raw).address
-    monkeypatch.setattr(mnist, "MIRRORS", (unreachable, cut_off, empty))
-    with pytest.raises(DownloadError, match="--mirror or VAE_MNIST_MIRROR") as caught:
+    publish(monkeypatch, "mnist", [good / file for file in RAW_FILES], unreachable, cut_off, empty)
+    with pytest.raises(DownloadError, match="--mirror or VAE_MIRROR") as caught:
         download(MNIST, raw)
     for reason in (f"{unreachable} (ConnectionError)", cut_off, f"{empty} (HTTP 404)"):
         assert reason in str(caught.value)
@@ -267,7 +281,7 @@ def test_the_sample_asks_no_mirror(good: Path, raw: Path, sample: Path, serve: C
 
 def test_a_folder_that_lacks_a_file_is_an_error(good: Path, raw: Path) -> None:
     (good / LABELS).unlink()
-    with pytest.raises(DataError, match=rf"good has no {LABELS}; it should hold the four original MNIST files"):
+    with pytest.raises(DataError, match=rf"good has no {LABELS}; it should hold the original files of MNIST"):
         download(AUTO, raw, str(good))
     with pytest.raises(DataError, match=rf"nowhere has no {LABELS}"):
         download(AUTO, raw, "nowhere")
@@ -288,3 +302,83 @@ def test_a_file_in_place_of_the_folder_is_refused(good: Path, tmp_path: Path) ->
         download(AUTO, tmp_path / "file", str(good))
     with pytest.raises(OutputError, match=r"cannot write .*/file/raw: Not a directory"):
         download(AUTO, tmp_path / "file" / "raw", str(good))
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_data_set_says_what_it_shows(name: str, good: Path, raw: Path, serve: Callable[..., Mirror]) -> None:
+    result = download(of(name), raw, serve(good).address)
+    about = DATASETS[name].about
+    assert result["source"] == name
+    assert result["about"]["title"] == about.title
+    assert tuple(result["about"]["classes"]) == about.classes
+    assert contents(raw) == contents(good)
+
+
+def test_another_data_set_than_mnist_has_no_sample(raw: Path, unreachable: str) -> None:
+    with pytest.raises(DownloadError):
+        download(of("kmnist"), raw, unreachable)
+    with pytest.raises(ParamsError, match=r"download\.source is 'sample' and download\.dataset is 'kmnist'"):
+        download(of("kmnist").model_copy(update={"source": "sample"}), raw)
+
+
+def packed(name: str, folder: Path) -> dict[str, bytes]:
+    """A zip of stand-ins for the splits of EMNIST, as it is published; returns the files of one split by raw name."""
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "gzip.zip", "w") as archive:
+        for dataset in PACKED:
+            for member in DATASETS[dataset].members.values():
+                archive.writestr(member, f"the bytes of {member}")
+    return {raw: f"the bytes of {member}".encode() for raw, member in DATASETS[name].members.items()}
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_the_files_of_a_split_come_out_of_the_one_zip(
+    name: str, tmp_path: Path, raw: Path, serve: Callable[..., Mirror], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = packed(name, tmp_path / "emnist")
+    mirror = serve(tmp_path / "emnist")
+    publish(monkeypatch, name, [tmp_path / "emnist/gzip.zip"], mirror.address)
+    result = download(of(name), raw)
+    assert result["transposed"]
+    assert contents(raw) == expected
+    assert download(of(name), raw) == result
+    assert mirror.asked == ["gzip.zip"]  # once
+
+    (raw / LABELS).write_bytes(b"damaged")
+    download(of(name), raw)
+    assert contents(raw) == expected
+
+
+@pytest.mark.parametrize("below", ["", "gzip"])
+def test_a_folder_may_hold_the_unpacked_files(below: str, tmp_path: Path, raw: Path) -> None:
+    expected = packed("emnist-letters", tmp_path / "emnist")
+    with zipfile.ZipFile(tmp_path / "emnist/gzip.zip") as archive:
+        archive.extractall(tmp_path)
+    assert download(of("emnist-letters"), raw, str(tmp_path / below))["first_label"] == 1
+    assert contents(raw) == expected
+
+
+def test_a_zip_with_other_bytes_is_refused(
+    tmp_path: Path, raw: Path, serve: Callable[..., Mirror], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed("emnist-digits", tmp_path / "emnist")
+    publish(monkeypatch, "emnist-digits", [tmp_path / "emnist/gzip.zip"])
+    (tmp_path / "emnist/gzip.zip").write_bytes(b"PK?")
+    for mirror in (str(tmp_path / "emnist"), serve(tmp_path / "emnist").address):
+        with pytest.raises(ChecksumError, match=r"other bytes for gzip\.zip"):
+            download(of("emnist-digits"), raw, mirror)
+    assert not list(raw.iterdir())
+
+
+def test_one_data_set_after_another_takes_its_place(
+    good: Path, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    download(MNIST, raw, str(good))
+    other = tmp_path / "fashion"
+    other.mkdir()
+    for name in RAW_FILES:
+        (other / name).write_bytes(b"\x1f\x8b other bytes of " + name.encode())
+    publish(monkeypatch, "fashion-mnist", [other / name for name in RAW_FILES])
+    assert download(of("fashion-mnist"), raw, str(other))["source"] == "fashion-mnist"
+    assert contents(raw) == contents(other)
+    assert (raw / TEST_IMAGES).read_bytes() != (good / TEST_IMAGES).read_bytes()

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.data import mnist
+from pipeline.data.datasets import DATASETS
 from pipeline.data.prepare import prepare
+from pipeline.data.prepared import read_about, read_split
+from pipeline.data.raw import RAW_FILES, SOURCE_FILE, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
 from pipeline.errors import DataError, FormatError, OutputError
 from pipeline.params import Prepare
 from pipeline.sources.idx import encode_idx
@@ -21,17 +23,21 @@ LABELS = (np.arange(COUNT) % 10).astype(np.uint8)
 IMAGES = np.repeat(np.arange(COUNT, dtype=np.uint8), 28 * 28).reshape(COUNT, 28, 28)  # each its own number
 
 
-def write_raw(folder: Path, images: Pixels, labels: Pixels) -> Path:
-    """A folder as `download` leaves it, with the same digits for training and for testing."""
+def write_raw(folder: Path, images: Pixels, labels: Pixels | None, dataset: str = "mnist") -> Path:
+    """A folder as `download` leaves it, with the same images for training and for testing."""
     folder.mkdir()
-    for file, array in (
-        (mnist.TRAIN_IMAGES, images),
-        (mnist.TRAIN_LABELS, labels),
-        (mnist.TEST_IMAGES, images),
-        (mnist.TEST_LABELS, labels),
+    for name, array in (
+        (TRAIN_IMAGES, images),
+        (TRAIN_LABELS, labels),
+        (TEST_IMAGES, images),
+        (TEST_LABELS, labels),
     ):
-        (folder / file.name).write_bytes(gzip.compress(encode_idx(array)))
-    (folder / mnist.SOURCE_FILE).write_text(json.dumps({"source": "mnist", "files": []}))
+        if array is not None:
+            (folder / name).write_bytes(gzip.compress(encode_idx(array)))
+    known = DATASETS[dataset]
+    about = known.about.as_json() | ({"classes": []} if labels is None else {})
+    how = {"transposed": known.transposed, "first_label": known.first_label}
+    (folder / SOURCE_FILE).write_text(json.dumps({"source": dataset, "about": about, **how, "files": []}))
     return folder
 
 
@@ -99,9 +105,38 @@ def test_the_stats_describe_the_splits(raw: Path, tmp_path: Path) -> None:
     stats = prepare(PARAMS, raw, tmp_path / "prepared")
     assert stats == json.loads((tmp_path / "prepared" / "stats.json").read_text())
     assert stats["source"] == "mnist"
-    assert stats["splits"]["test"] == {"images": 240, "per_digit": [24] * 10, "mean": round(119.5 / 255, 6)}
+    assert stats["splits"]["test"] == {"images": 240, "per_class": [24] * 10, "mean": round(119.5 / 255, 6)}
     validation = load(tmp_path / "prepared", "validation_labels")
-    assert stats["splits"]["validation"]["per_digit"] == [int((validation == digit).sum()) for digit in range(10)]
+    assert stats["splits"]["validation"]["per_class"] == [int((validation == digit).sum()) for digit in range(10)]
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_pictures_stand_upright_and_classes_count_from_0(dataset: str, tmp_path: Path) -> None:
+    known = DATASETS[dataset]
+    numbers = np.arange(COUNT) % len(known.about.classes)
+    images = np.random.default_rng(3).integers(0, 256, IMAGES.shape, np.uint8)
+    stored = images.transpose(0, 2, 1) if known.transposed else images
+    raw = write_raw(tmp_path / "raw", stored, (numbers + known.first_label).astype(np.uint8), dataset)
+    stats = prepare(PARAMS, raw, tmp_path / "prepared")
+    assert np.array_equal(load(tmp_path / "prepared", "test_images"), images)
+    assert np.array_equal(load(tmp_path / "prepared", "test_labels"), numbers)
+    assert stats["splits"]["test"]["per_class"] == np.bincount(numbers).tolist()
+    assert read_about(tmp_path / "prepared") == known.about
+
+
+def test_labels_below_the_first_are_refused(tmp_path: Path) -> None:
+    raw = write_raw(tmp_path / "raw", IMAGES, LABELS, "emnist-letters")
+    with pytest.raises(FormatError, match=r"train-labels\S+ holds 0 in row 0, labels are 1 to 26"):
+        prepare(PARAMS, raw, tmp_path / "prepared")
+
+
+def test_images_without_labels_stay_without(tmp_path: Path) -> None:
+    stats = prepare(PARAMS, write_raw(tmp_path / "raw", IMAGES, None), tmp_path / "prepared")
+    assert stats["splits"]["test"] == {"images": 240, "mean": round(119.5 / 255, 6)}
+    images, labels = read_split(tmp_path / "prepared", "train")
+    assert images.shape == (220, 28, 28)
+    assert labels is None
+    assert not list((tmp_path / "prepared").glob("*labels*"))
 
 
 def test_an_earlier_result_is_replaced_and_anything_else_refused(raw: Path, tmp_path: Path) -> None:
@@ -129,19 +164,19 @@ def test_digits_that_do_not_fit_are_refused(images: Pixels, labels: Pixels, mess
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 
 
-@pytest.mark.parametrize("file", mnist.FILES, ids=lambda file: file.name)
-def test_a_file_that_is_missing_or_altered_is_named(file: mnist.RawFile, raw: Path, tmp_path: Path) -> None:
-    content = bytearray((raw / file.name).read_bytes())
+@pytest.mark.parametrize("file", RAW_FILES)
+def test_a_file_that_is_missing_or_altered_is_named(file: str, raw: Path, tmp_path: Path) -> None:
+    content = bytearray((raw / file).read_bytes())
     content[-6] ^= 1
-    (raw / file.name).write_bytes(content)
-    with pytest.raises(FormatError, match=f"{file.name} is damaged"):
+    (raw / file).write_bytes(content)
+    with pytest.raises(FormatError, match=f"{file} is damaged"):
         prepare(PARAMS, raw, tmp_path / "prepared")
-    (raw / file.name).unlink()
-    with pytest.raises(DataError, match=f"{file.name} was not found; run `vae download`"):
+    (raw / file).unlink()
+    with pytest.raises(DataError, match=f"{file} was not found; run `vae download`"):
         prepare(PARAMS, raw, tmp_path / "prepared")
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", "<html>"])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"source": "mnist"}', "<html>"])
 def test_a_source_file_that_says_nothing_is_refused(content: str, raw: Path, tmp_path: Path) -> None:
     (raw / "source.json").write_text(content)
     with pytest.raises(FormatError, match=r"source\.json .*; run `vae download` again"):

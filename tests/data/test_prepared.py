@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.data.prepared import images_file, labels_file, read_split, read_stats
+from pipeline.data.prepared import images_file, labels_file, read_about, read_split, read_stats
 from pipeline.errors import DataError, FormatError
 from pipeline.sources.images import Pixels
 
@@ -40,6 +40,20 @@ def test_damaged_stats_are_refused(content: str, prepared: Path) -> None:
         read_stats(prepared)
 
 
+@pytest.mark.parametrize("content", ["{}", '{"about": {}}', '{"about": 3}', '{"about": {"classes": []}}'])
+def test_stats_that_do_not_say_what_the_images_show_are_refused(content: str, prepared: Path) -> None:
+    (prepared / "stats.json").write_text(content)
+    with pytest.raises(FormatError, match=r"stats\.json does not say what the images show; run `vae prepare` again"):
+        read_about(prepared)
+
+
+def test_images_may_have_no_labels(prepared: Path, images: Pixels) -> None:
+    (prepared / labels_file("test")).unlink()
+    read_images, read_labels = read_split(prepared, "test")
+    assert np.array_equal(read_images, images)
+    assert read_labels is None
+
+
 @pytest.mark.parametrize("damage", ["truncated", "empty", "text", "archive", "header", "objects"])
 def test_a_damaged_array_is_refused(damage: str, prepared: Path, images: Pixels) -> None:
     path = prepared / images_file("test")
@@ -66,7 +80,6 @@ def test_a_damaged_array_is_refused(damage: str, prepared: Path, images: Pixels)
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (LABELS + np.uint8(2), r"test_labels\.npy holds 10 in row 8, labels are 0 to 9"),
         (LABELS[1:], r"holds 9 images, \S+test_labels\.npy 8 labels"),
         (LABELS.astype(np.int64), r"test_labels\.npy holds int64\[9\], expected uint8\[n\]"),
         (LABELS.reshape(9, 1), r"test_labels\.npy holds uint8\[9, 1\], expected uint8\[n\]"),
