@@ -1,5 +1,6 @@
 """Images that lie one after the other in an array: IDX, `.npy` and `.npz` files."""
 
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -8,6 +9,7 @@ from pipeline.errors import FormatError
 from pipeline.shared.interface import IMAGE_SHAPE
 from pipeline.sources.pixels import fit, misfit, to_grey
 from pipeline.sources.places import Place
+from pipeline.sources.reading import Reading
 from pipeline.sources.rows import ImageSource, Labels, Pixels, Rows
 from pipeline.sources.streams import Archive, ArrayStream, Files
 
@@ -17,9 +19,10 @@ _HELD = 64 << 20  # bytes of one stretch that wait for their conversion; of larg
 class ArrayImages(ImageSource):
     """The rows of an array: uint8 `[n, 28, 28]`, `[n, 28, 28, 1 | 3 | 4]`, or any size if they are to be resized."""
 
-    def __init__(self, place: Place, *, resize: bool) -> None:
+    def __init__(self, place: Place, reading: Reading) -> None:
         self.name = place.name
-        self._place, self._resize, self._files = place, resize, Files()
+        self.passed_over = Counter()
+        self._place, self._reading, self._files = place, reading, Files()
         (name,) = place.files(())
         try:
             if place.ends(name, ".npz"):
@@ -35,7 +38,7 @@ class ArrayImages(ImageSource):
 
     def state(self) -> str:
         """See `ImageSource.state`."""
-        return self._place.state((), self._resize)
+        return self._place.state((), self._reading)
 
     def read(self, start: int, stop: int) -> Callable[[], Rows]:
         """See `ImageSource.read`."""
@@ -68,7 +71,7 @@ class ArrayImages(ImageSource):
     def _check_shape(self) -> None:
         shape = self._images.shape
         flat = len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3, 4))
-        reason = misfit(shape[1], shape[2], resize=self._resize) if flat else ""
+        reason = misfit(shape[1], shape[2], self._reading) if flat else ""
         if reason is not None:
             raise FormatError(
                 f"{self._images.name} holds uint8{list(shape)}, expected uint8[n, 28, 28], 255 = ink"
@@ -78,7 +81,7 @@ class ArrayImages(ImageSource):
     def _converted(self, pixels: Pixels) -> Pixels:
         if pixels.ndim == 4:
             pixels = to_grey(pixels)
-        if self._resize and pixels.shape[1:] != IMAGE_SHAPE:
+        if self._reading.any_size and pixels.shape[1:] != IMAGE_SHAPE:
             return np.stack([fit(image) for image in pixels])
         return np.ascontiguousarray(pixels)
 

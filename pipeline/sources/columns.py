@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pipeline.errors import FormatError
 from pipeline.shared.interface import IMAGE_SHAPE, PIXELS
 from pipeline.sources.pictures import JPEG, JPEG_END, PNG, decode
+from pipeline.sources.reading import Reading
 from pipeline.sources.rows import Labels, Pixels, Refused
 
 _HEIGHT, _WIDTH = IMAGE_SHAPE
@@ -61,7 +62,7 @@ def _is_bytes(kind: Any) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
 
 
-def read_images(column: Any, *, resize: bool) -> tuple[Pixels, dict[int, str]]:
+def read_images(column: Any, reading: Reading) -> tuple[Pixels, dict[int, str]]:
     """The images of an Arrow array: uint8 `[n, 28, 28]`, and what is wrong with rows that hold none (theirs are 0)."""
     import pyarrow as pa  # noqa: PLC0415
 
@@ -87,7 +88,7 @@ def read_images(column: Any, *, resize: bool) -> tuple[Pixels, dict[int, str]]:
             reasons[row] = "is null, expected an image"
             continue
         content = data[spans.starts[row] : spans.stops[row]].tobytes()
-        picture = decode(content, resize=resize) if encoded[row] else Refused(_length(len(content), "bytes"))
+        picture = decode(content, reading) if encoded[row] else Refused(_length(len(content), "bytes"))
         if isinstance(picture, Refused):
             reasons[row] = picture.reason
         else:

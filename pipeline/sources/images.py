@@ -1,9 +1,11 @@
 """Piles of images to encode: arrays, tables, folders of pictures and tar files, on a disk or behind an address."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from pipeline.sources.arrays import ArrayImages, check_labels
 from pipeline.sources.pictures import SUFFIXES as PICTURES
 from pipeline.sources.pictures import Pictures
 from pipeline.sources.places import Names, Place, find_local, reported
+from pipeline.sources.reading import Reading
 from pipeline.sources.remote import find_remote
 from pipeline.sources.rows import MAX_ROWS, BadRow, ImageSource, Labels, Pixels, Rows
 from pipeline.sources.shards import SUFFIXES as TAR
@@ -26,7 +29,7 @@ _KINDS = {"PNG or JPEG": PICTURES, "Parquet": PARQUET, "tar": TAR}
 _IMAGES = "an IDX, .npy, .npz, .parquet, .tar, PNG or JPEG file, or a folder or pattern of the last four"
 
 
-def open_images(path: str | Path, labels: str | Path | None = None, *, resize: bool = False) -> ImageSource:
+def open_images(path: str | Path, labels: str | Path | None = None, **choices: Any) -> ImageSource:
     """Open a pile of images, and the labels that belong to it.
 
     Args:
@@ -36,21 +39,22 @@ def open_images(path: str | Path, labels: str | Path | None = None, *, resize: b
             that lies below it in the order of the paths, or a pattern like `pile/**/*.png`. Arrays are uint8
             `[n, 28, 28]`, or `[n, 28, 28, 1 | 3 | 4]`. An address (`s3://...`, `https://...`) may stand for a path.
         labels: an IDX or `.npy` file of uint8 labels, in place of those that the pile brings.
-        resize: bring other sizes to 28 x 28: pad to a square, then shrink or enlarge.
+        choices: how the pile is read, by the names of `Reading`.
 
     Raises:
         DataError: nothing there, nothing in it, or not readable; FormatError: not what is described above, or labels
             that do not match.
     """
+    reading = Reading(**choices)
     place = _find(path, _IMAGES)
     with reported(place.name):
-        source = _open(place, resize=resize, carry_labels=labels is None)
+        source = _open(place, reading, carry_labels=labels is None)
     try:
         if source.count == 0:
             raise DataError(f"{source.name} holds no image")
         if labels is not None:
             source = _Labelled(source, _find(labels, "labels in an IDX or .npy file"))
-        source.reopen = partial(open_images, path, labels, resize=resize)
+        source.reopen = partial(open_images, path, labels, **choices)
         return source
     except BaseException:
         source.close()
@@ -62,11 +66,14 @@ def _find(path: str | Path, expected: str) -> Place:
     return find_remote(name, expected) if "://" in name else find_local(name, expected)
 
 
-def _open(place: Place, *, resize: bool, carry_labels: bool) -> ImageSource:
+def _open(place: Place, reading: Reading, *, carry_labels: bool) -> ImageSource:
     kinds = [kind for kind, suffixes in _KINDS.items() if place.ends(place.name, suffixes)]
     if place.kind == "file" and not kinds:
-        return ArrayImages(place, resize=resize)
-    names = Names(place.files([suffix for suffixes in _KINDS.values() for suffix in suffixes]))
+        return ArrayImages(place, reading)
+    passed_over: Counter[str] = Counter()
+    names = Names(
+        place.files([suffix for suffixes in _KINDS.values() for suffix in suffixes], passed_over), passed_over
+    )
     if not names:
         raise DataError(f"{place.name} holds no image; expected {_IMAGES}")
     if place.kind != "file":
@@ -75,11 +82,11 @@ def _open(place: Place, *, resize: bool, carry_labels: bool) -> ImageSource:
         raise DataError(f"{place.name} holds {' and '.join(kinds)} files; choose with a pattern like *.png")
     match kinds[0]:
         case "Parquet":
-            return Table(place, names, resize=resize, carry_labels=carry_labels)
+            return Table(place, names, reading, carry_labels=carry_labels)
         case "tar":
-            return Shards(place, names, resize=resize)
+            return Shards(place, names, reading)
         case _:
-            return Pictures(place, names, resize=resize)
+            return Pictures(place, names, reading)
 
 
 class _Labelled(ImageSource):
@@ -87,6 +94,7 @@ class _Labelled(ImageSource):
 
     def __init__(self, source: ImageSource, place: Place) -> None:
         self.name, self.count, self.labelled = source.name, source.count, True
+        self.labels_from, self.passed_over = place.name, source.passed_over
         self._source, self._place, self._files = source, place, Files()
         try:
             (name,) = place.files(()) if place.kind == "file" else ("",)

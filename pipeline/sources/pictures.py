@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.sources.labels import NUMBERS, read_folders
 from pipeline.sources.pixels import fit, misfit, opencv, to_grey
 from pipeline.sources.places import Names, Place
+from pipeline.sources.reading import AS_IT_IS, FOLDER, Reading
 from pipeline.sources.rows import ImageSource, Pixels, Refused, Rows, gather, join
 
 SUFFIXES = ".png", ".jpg", ".jpeg"
@@ -30,7 +32,7 @@ class Header(NamedTuple):
     """The grey level that stands for transparent; OpenCV leaves that to us."""
 
 
-def decode(content: bytes, *, resize: bool = False) -> Pixels | Refused:
+def decode(content: bytes, reading: Reading = AS_IT_IS) -> Pixels | Refused:
     """The pixels of a whole, undamaged PNG or JPEG picture in grey: uint8 `[28, 28]`, or why there are none.
 
     Channels have at most 8 bits. A JPEG is taken as it is stored: a rotation noted in its EXIF data is not applied.
@@ -40,7 +42,7 @@ def decode(content: bytes, *, resize: bool = False) -> Pixels | Refused:
         return header
     if header.bits > 8:
         return Refused(f"has {header.bits} bits per channel, expected 8")
-    if reason := misfit(header.height, header.width, resize=resize):
+    if reason := misfit(header.height, header.width, reading):
         return Refused(reason)
     cv2 = opencv()
     try:
@@ -111,17 +113,24 @@ def _read_jpeg(content: bytes) -> Header | Refused:
 
 
 class Pictures(ImageSource):
-    """PNG and JPEG files; a folder whose name is a number from 0 to 255 gives its own files that label."""
+    """PNG and JPEG files; see `read_folders` for their labels."""
 
-    def __init__(self, place: Place, names: Names, *, resize: bool) -> None:
+    def __init__(self, place: Place, names: Names, reading: Reading) -> None:
         self.name = place.name
         self.count = len(names)
-        self._place, self._names, self._resize = place, names, resize
-        self.labelled = any(self._label(f"{folder}/" if folder else "") >= 0 for folder in names.folders)
+        self.passed_over = names.passed_over
+        self._place, self._names, self._reading = place, names, reading
+        self._words: dict[str, str] = {}
+        self._meaning = NUMBERS
+        if reading.labels_from in (None, FOLDER):
+            self._words, self._meaning = read_folders(names.folders, place.name, asked=reading.labels_from == FOLDER)
+        self.labelled = bool(self._words)
+        self.labels_from = "names of folders" if self.labelled else ""
+        self.classes = self._meaning.classes
 
     def state(self) -> str:
         """See `ImageSource.state`."""
-        return self._place.state(SUFFIXES, self._resize)
+        return self._place.state(SUFFIXES, self._reading)
 
     def read(self, start: int, stop: int) -> Callable[[], Rows]:
         """See `ImageSource.read`.
@@ -133,19 +142,11 @@ class Pictures(ImageSource):
     def _rows(self, start: int, stop: int) -> Rows:
         names = [self._names[row] for row in range(start, stop)]
         images = [
-            content if isinstance(content, Refused) else decode(content, resize=self._resize)
+            content if isinstance(content, Refused) else decode(content, self._reading)
             for content in self._place.fetch(names)
         ]
         labels = [self._label(name) for name in names] if self.labelled else None
-        return gather(start, [self._place.full(name) for name in names], images, labels)
+        return gather(start, names, images, labels, self._place.full)
 
-    def _label(self, name: str) -> int:
-        folder = self._place.full(name).split("/")[-2:-1]
-        return number_of(folder[0]) if folder else -1
-
-
-def number_of(text: str) -> int:
-    """A label from 0 to 255; -1 if the text is none."""
-    if len(text) <= 3 and text.isascii() and text.isdigit() and int(text) <= 255:
-        return int(text)
-    return -1
+    def _label(self, name: str) -> int | Refused:
+        return self._meaning(self._words.get(name.rpartition("/")[0], ""))

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.shared.interface import IMAGE_SHAPE
+from pipeline.sources.reading import Reading
 
 _HEIGHT, _WIDTH = IMAGE_SHAPE
 _MAX_SIDE = 8192  # its padded square takes 64 MiB; a header can declare gigapixels
@@ -26,11 +27,11 @@ def to_grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return grey.astype(np.uint8)
 
 
-def misfit(height: int, width: int, *, resize: bool) -> str | None:
+def misfit(height: int, width: int, reading: Reading) -> str | None:
     """Why an image of this size can't be taken; None if it can."""
-    if resize and not (0 < height <= _MAX_SIDE and 0 < width <= _MAX_SIDE):
+    if reading.any_size and not (0 < height <= _MAX_SIDE and 0 < width <= _MAX_SIDE):
         return f"is {width:,} x {height:,} pixels, expected a side of 1 to {_MAX_SIDE:,}"
-    if not resize and (height, width) != IMAGE_SHAPE:
+    if not reading.any_size and (height, width) != IMAGE_SHAPE:
         return f"is {width:,} x {height:,} pixels, expected {_WIDTH} x {_HEIGHT}; --resize fits it"
     return None
 

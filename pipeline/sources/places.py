@@ -5,6 +5,7 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from glob import iglob
@@ -32,11 +33,26 @@ class Place(ABC):
         self._matching = matching
 
     @abstractmethod
-    def marks(self, suffixes: Sequence[str]) -> Iterator[tuple[str, Callable[[], str]]]:
-        """The names of all files with one of these suffixes, in order, each with what tells its state.
+    def entries(self) -> Iterator[tuple[str, Callable[[], str]]]:
+        """The names of all files, in order, each with what tells its state.
 
-        They are relative, with slashes, and sorted as text. What begins with a dot is passed over.
+        They are relative, with slashes, and sorted as text. A hidden folder counts as a file.
         """
+
+    def marks(
+        self, suffixes: Sequence[str], passed_over: Counter[str] | None = None
+    ) -> Iterator[tuple[str, Callable[[], str]]]:
+        """The entries with one of these suffixes, in either case, but for those that begin with a dot.
+
+        Of the others, `passed_over` counts how many there are of each kind, unless their name begins with an
+        underscore: these describe a result, as `_SUCCESS` and `_manifest.json` do.
+        """
+        ends = tuple(suffixes)
+        for name, mark in self.entries():
+            if self.kind == "file" or (name.lower().endswith(ends) and not _hidden(name)):
+                yield name, mark
+            elif passed_over is not None and not name.rpartition("/")[2].startswith("_"):
+                passed_over[kind_of(name)] += 1
 
     @abstractmethod
     def open(self, name: str, *, seek: bool = False) -> BinaryIO:
@@ -46,9 +62,9 @@ class Place(ABC):
     def fetch(self, names: Sequence[str]) -> list[bytes | Refused]:
         """The contents of small files."""
 
-    def files(self, suffixes: Sequence[str]) -> Iterator[str]:
+    def files(self, suffixes: Sequence[str], passed_over: Counter[str] | None = None) -> Iterator[str]:
         """The names of all files with one of these suffixes, in order."""
-        return (name for name, _ in self.marks(suffixes))
+        return (name for name, _ in self.marks(suffixes, passed_over))
 
     def state(self, suffixes: Sequence[str], *choices: object) -> str:
         """Digest of the names, sizes and times of change of files, and of choices."""
@@ -70,16 +86,16 @@ class Place(ABC):
 class LocalPlace(Place):
     """Files on a disk."""
 
-    def marks(self, suffixes: Sequence[str]) -> Iterator[tuple[str, Callable[[], str]]]:
-        """See `Place.marks`. Links to folders are followed unless they lead back to where they are."""
+    def entries(self) -> Iterator[tuple[str, Callable[[], str]]]:
+        """See `Place.entries`. Links to folders are followed unless they lead back to where they are."""
         match self.kind:
             case "file":
                 names: Iterable[str] = [Path(self.name).name]
             case "folder":
-                names = _walk(self._root, "", suffixes, ())
+                names = _walk(self._root, "", ())
             case _:
                 found = iglob(self._matching, root_dir=self._root or None, recursive=True)  # noqa: PTH207
-                names = sorted(name for name in found if wanted(name, suffixes))
+                names = sorted(name for name in found if not Path(self._root + name).is_dir())
         return ((name, partial(_mark, self._root + name)) for name in names)
 
     def open(self, name: str, *, seek: bool = False) -> BinaryIO:  # noqa: ARG002
@@ -136,7 +152,9 @@ def reported(name: str) -> Iterator[None]:
 class Names:
     """Many names in little memory: one after the other, with where each ends."""
 
-    def __init__(self, names: Iterable[str]) -> None:
+    def __init__(self, names: Iterable[str], passed_over: Counter[str] | None = None) -> None:
+        self.passed_over = Counter() if passed_over is None else passed_over
+        """What lies there besides, by kind; complete once all names are read."""
         self._text, self._ends = bytearray(), array("q", [0])
         self.folders: set[str] = set()
         """In which they lie."""
@@ -156,25 +174,32 @@ class Names:
         return os.fsdecode(bytes(self._text[self._ends[index] : self._ends[index + 1]]))
 
 
-def _walk(folder: str, prefix: str, suffixes: Sequence[str], above: tuple[tuple[int, int], ...]) -> Iterator[str]:
+def _walk(folder: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
     about = Path(folder).stat()
     here = about.st_dev, about.st_ino
     if here in above:
         return
     with os.scandir(folder) as entries:
         # A folder sorts with its slash, so that all paths come sorted as text though one folder is held at a time.
-        names = sorted(entry.name + "/" * entry.is_dir() for entry in entries if not entry.name.startswith("."))
+        names = sorted(entry.name + "/" * (entry.is_dir() and not entry.name.startswith(".")) for entry in entries)
     for name in names:
         if name.endswith("/"):
-            yield from _walk(folder + name, prefix + name, suffixes, (*above, here))
-        elif name.lower().endswith(tuple(suffixes)):
+            yield from _walk(folder + name, prefix + name, (*above, here))
+        else:
             yield prefix + name
 
 
-def wanted(name: str, suffixes: Sequence[str]) -> bool:
-    """Whether a file has one of these suffixes and nothing on the way to it is hidden."""
-    hidden = any(part.startswith(".") for part in name.split("/"))
-    return not hidden and name.lower().endswith(tuple(suffixes))
+def _hidden(name: str) -> bool:
+    """Whether anything on the way to a file begins with a dot."""
+    return name.startswith(".") or "/." in name
+
+
+def kind_of(name: str) -> str:
+    """What a file is counted as where it is passed over: its suffix, or `hidden`, or `without a suffix`."""
+    base = name.rpartition("/")[2]
+    if _hidden(name):
+        return "hidden"
+    return base[base.rfind(".") :].lower() if "." in base else "without a suffix"
 
 
 def _mark(path: str) -> str:

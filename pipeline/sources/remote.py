@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from pipeline.errors import DataError
 from pipeline.shared.text import one_line
-from pipeline.sources.places import WILD, Place, fixed, reported, wanted
+from pipeline.sources.places import WILD, Place, fixed, reported
 from pipeline.sources.rows import Refused
 
 # What drivers tell of the state of a file, under the names that they have for it.
@@ -23,8 +23,8 @@ class RemotePlace(Place):
         self._system = system
         self._one = contextlib.nullcontext() if system.async_impl else threading.Lock()
 
-    def marks(self, suffixes: Sequence[str]) -> Iterator[tuple[str, Callable[[], str]]]:
-        """See `Place.marks`."""
+    def entries(self) -> Iterator[tuple[str, Callable[[], str]]]:
+        """See `Place.entries`."""
         self._system.invalidate_cache()  # of listings
         match self.kind:
             case "file":
@@ -37,8 +37,7 @@ class RemotePlace(Place):
             (path[len(self._root) :].lstrip("/"), path) for path, info in found.items() if info["type"] != "directory"
         )
         for name, path in names:
-            if self.kind == "file" or wanted(name, suffixes):
-                yield name, partial(_mark_remote, found[path])
+            yield name, partial(_mark_remote, found[path])
 
     def open(self, name: str, *, seek: bool = False) -> BinaryIO:
         """See `Place.open`. A server without ranges gives streams, so nothing else is asked of one unless needed."""

@@ -1,8 +1,10 @@
 """What a pile of images is to those who read it: a stream of rows in a fixed order."""
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from types import TracebackType
 from typing import Self
 
@@ -40,6 +42,8 @@ class Rows:
     """int16 `[m]`, -1 where a row has none; None if the source has none at all."""
     bad: tuple[BadRow, ...] = ()
     """In order."""
+    names: tuple[str, ...] | None = None
+    """The file or member of an archive that each good one came from, relative to the pile."""
 
 
 class ImageSource(ABC):
@@ -55,10 +59,15 @@ class ImageSource(ABC):
     """The number of rows; None where only reading to the end tells (tar)."""
     labelled: bool
     """Whether rows can have labels."""
+    labels_from: str = ""
+    """Where labels come from, in words: `column label`, `names of folders`."""
     classes: tuple[str, ...] = ()
     """Names of the classes, by label; empty where labels are plain numbers."""
     reopen: Callable[[], Self]
     """Opens it once more; set by what opened it, and itself fit to be pickled."""
+    passed_over: Counter[str]
+    """How many files, or members of archives, were found and not taken, by kind: `.txt`, `hidden`. It grows while an
+    archive is read."""
 
     def __reduce__(self) -> tuple[Callable[[], Self], tuple[()]]:
         return self.reopen, ()
@@ -106,21 +115,29 @@ class Refused:
 
 
 def gather(
-    start: int, names: Sequence[str], images: Sequence[Pixels | Refused], labels: Sequence[int | Refused] | None
+    start: int,
+    names: Sequence[str],
+    images: Sequence[Pixels | Refused],
+    labels: Sequence[int | Refused] | None,
+    full: Callable[[str], str] = str,
 ) -> Rows:
-    """Rows from one image, or one reason against it, per row; so with the labels."""
+    """Rows from one image, or one reason against it, per row; so with the labels.
+
+    `names` are relative to the pile, and `full` makes of one what a human would type.
+    """
     given = labels if labels is not None else [-1] * len(images)
-    kept, numbers, bad = [], [], []
+    kept, numbers, good, bad = [], [], [], []
     for index, (name, image, label) in enumerate(zip(names, images, given, strict=True), start):
-        if isinstance(image, Refused):
-            bad.append(BadRow(index, name, image.reason))
-        elif isinstance(label, Refused):
-            bad.append(BadRow(index, name, label.reason))
+        refused = image if isinstance(image, Refused) else label
+        if isinstance(refused, Refused):
+            bad.append(BadRow(index, full(name), refused.reason))
         else:
             kept.append(image)
             numbers.append(label)
-    pixels = np.stack(kept) if kept else np.empty((0, *IMAGE_SHAPE), np.uint8)
-    return Rows(start, start + len(images), pixels, None if labels is None else np.array(numbers, np.int16), tuple(bad))
+            good.append(name)
+    pixels = np.stack(kept) if kept else np.empty((0, *IMAGE_SHAPE), np.uint8)  # type: ignore[arg-type]
+    carried = None if labels is None else np.array(numbers, np.int16)
+    return Rows(start, start + len(images), pixels, carried, tuple(bad), tuple(good))
 
 
 def join(parts: Sequence[Rows]) -> Rows:
@@ -128,10 +145,12 @@ def join(parts: Sequence[Rows]) -> Rows:
     if len(parts) == 1:
         return parts[0]
     labels = [part.labels for part in parts if part.labels is not None]
+    names = [part.names for part in parts if part.names is not None]
     return Rows(
         parts[0].start,
         parts[-1].stop,
         np.concatenate([part.images for part in parts]),
         np.concatenate(labels) if labels else None,
         tuple(bad for part in parts for bad in part.bad),
+        tuple(chain.from_iterable(names)) if names else None,
     )

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.errors import DataError, FormatError
+from pipeline.sources.labels import number_of
 from pipeline.sources.pictures import SUFFIXES as PICTURES
-from pipeline.sources.pictures import decode, number_of
+from pipeline.sources.pictures import decode
 from pipeline.sources.places import Names, Place, reported
+from pipeline.sources.reading import Reading
 from pipeline.sources.rows import ImageSource, Refused, Rows, gather, join
 from pipeline.sources.streams import Files, gunzip
 
@@ -37,11 +39,12 @@ class _Row:
 class Shards(ImageSource):
     """Tar files, one after the other; only reading to the end tells how many rows they hold."""
 
-    def __init__(self, place: Place, names: Names, *, resize: bool) -> None:
+    def __init__(self, place: Place, names: Names, reading: Reading) -> None:
         self.name = place.name
         self.count = None
         self.labelled = True  # a later row may have one, whatever the first is like
-        self._place, self._names, self._resize = place, names, resize
+        self.passed_over = names.passed_over
+        self._place, self._names, self._reading = place, names, reading
         self._rows = self._read_all()
         self._ahead = next(self._rows, None)
         if self._ahead is None:
@@ -56,7 +59,7 @@ class Shards(ImageSource):
 
     def state(self) -> str:
         """See `ImageSource.state`."""
-        return self._place.state(SUFFIXES, self._resize)
+        return self._place.state(SUFFIXES, self._reading)
 
     def read(self, start: int, stop: int) -> Callable[[], Rows]:
         """See `ImageSource.read`."""
@@ -89,7 +92,7 @@ class Shards(ImageSource):
         images, labels = [], []
         for row in rows:
             content = row.picture()
-            images.append(content if isinstance(content, Refused) else decode(content, resize=self._resize))
+            images.append(content if isinstance(content, Refused) else decode(content, self._reading))
             labels.append(_read_label(row.label))
         return gather(start, [row.name for row in rows], images, labels)
 

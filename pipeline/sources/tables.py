@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.errors import FormatError
 from pipeline.sources.columns import choose_columns, read_images, read_labels
 from pipeline.sources.places import Names, Place, reported
+from pipeline.sources.reading import Reading
 from pipeline.sources.rows import MAX_ROWS, BadRow, ImageSource, Rows, join
 
 SUFFIXES = (".parquet",)
@@ -21,9 +22,10 @@ _BUFFER = 1 << 20  # without one, Arrow reads the column of a whole row group at
 class Table(ImageSource):
     """Parquet files, one after the other."""
 
-    def __init__(self, place: Place, names: Names, *, resize: bool, carry_labels: bool) -> None:
+    def __init__(self, place: Place, names: Names, reading: Reading, *, carry_labels: bool) -> None:
         self.name = place.name
-        self._place, self._names, self._resize = place, names, resize
+        self.passed_over = names.passed_over
+        self._place, self._names, self._reading = place, names, reading
         self._columns: list[str] = []
         counts = []
         for index in range(len(names)):
@@ -42,7 +44,7 @@ class Table(ImageSource):
 
     def state(self) -> str:
         """See `ImageSource.state`."""
-        return self._place.state(SUFFIXES, self._resize)
+        return self._place.state(SUFFIXES, self._reading)
 
     def read(self, start: int, stop: int) -> Callable[[], Rows]:
         """See `ImageSource.read`."""
@@ -116,7 +118,7 @@ class Table(ImageSource):
     def _decoded(self, start: int, batch: Any) -> Rows:
         index = self._file_of(start)
         offset, path = self._starts[index], self._place.full(self._names[index])
-        images, reasons = read_images(batch.column(0), resize=self._resize)
+        images, reasons = read_images(batch.column(0), self._reading)
         labels = None
         if self.labelled:
             labels, wrong = read_labels(batch.column(1))

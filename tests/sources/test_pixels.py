@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from pipeline.sources.pixels import fit, misfit, to_grey
+from pipeline.sources.reading import Reading
 from pipeline.sources.rows import Pixels
 
 COLOURS = arrays(np.uint8, st.tuples(st.integers(0, 9), st.sampled_from([3, 4])))
@@ -52,4 +53,4 @@ def test_a_plain_square_stays_plain(side: int) -> None:
     ],
 )
 def test_sizes_that_fit(height: int, width: int, resize: bool, reason: str | None) -> None:
-    assert misfit(height, width, resize=resize) == reason
+    assert misfit(height, width, Reading(resize=resize)) == reason

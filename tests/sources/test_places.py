@@ -105,7 +105,8 @@ def test_patterns_and_labels_work_behind_addresses(images: Pixels, tmp_path: Pat
     labels = upload(write(tmp_path / "labels.npy", np.arange(5, dtype=np.uint8)), memory)
     stretches = read_all(open_images(f"{memory}/**/5/*.png"))
     assert np.array_equal(pixels_of(stretches), images[4:])
-    assert labels_of(stretches) == [5] * 5
+    assert labels_of(stretches) is None
+    assert labels_of(read_all(open_images(memory))) == [3] * 4 + [5] * 5
     assert labels_of(read_all(open_images(f"{memory}/folder_of_png/5", labels))) == list(range(5))
 
 

@@ -1,0 +1,100 @@
+"""Labels: whole numbers from 0 to 255, whatever they are written as, and the names of classes."""
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+from pipeline.errors import FormatError
+from pipeline.sources.rows import Refused
+
+LARGEST = 255
+_NAMES = "label", "labels", "class", "classes", "target", "targets", "digit", "y", "cls"
+"""What a column, an array or the first part of a folder's name is called if it holds labels; in either case."""
+_WORDS = "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"
+_NAMED = re.compile(rf"(?:{'|'.join(_NAMES)})([=_ -]?)(.+)", re.IGNORECASE)
+
+
+def number_of(text: str) -> int:
+    """A label from 0 to 255; -1 if the text is none."""
+    if len(text) <= 3 and text.isascii() and text.isdigit() and int(text) <= LARGEST:
+        return int(text)
+    return -1
+
+
+def names_labels(name: str) -> bool:
+    """Whether a column or an array of this name holds labels."""
+    return name.lower() in _NAMES
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What the labels of a source mean."""
+
+    numbers: dict[str, int] = field(default_factory=dict)
+    """The label of each word; those that are numbers themselves need not be in it."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes, by label; empty where labels are plain numbers."""
+
+    def __call__(self, word: str) -> int | Refused:
+        """The label of a word: -1 for none at all."""
+        if not word:
+            return -1
+        label = self.numbers.get(word, -1 if self.classes else number_of(word))
+        return label if label >= 0 else Refused(f"has the label {word[:40]!r}, expected a whole number from 0 to 255")
+
+
+NUMBERS = Vocabulary()
+
+
+def read_vocabulary(words: Collection[str], name: str) -> Vocabulary:
+    """What all the words mean that occur as labels in the source `name`.
+
+    Numbers from 0 to 255 stand for themselves, and so do the English words for the ten digits. All others are names of
+    classes, numbered in the order of the alphabet.
+
+    Raises:
+        FormatError: there are more than 256.
+    """
+    found = {word for word in words if word}
+    if all(number_of(word) >= 0 for word in found):
+        return NUMBERS
+    if found <= {*_WORDS} | {word.capitalize() for word in _WORDS}:
+        return Vocabulary({word: _WORDS.index(word.lower()) for word in found})
+    classes = tuple(sorted(found))
+    if len(classes) > LARGEST + 1:
+        raise FormatError(
+            f"{name} has {len(classes):,} different labels, expected at most {LARGEST + 1}; "
+            "--labels-from names others, or none"
+        )
+    return Vocabulary({word: label for label, word in enumerate(classes)}, classes)
+
+
+def read_folders(folders: Iterable[str], name: str, *, asked: bool) -> tuple[dict[str, str], Vocabulary]:
+    """What the names of folders say about the pictures in them.
+
+    `label=3` and `digit_3` say so themselves. A number from 0 to 255 and a word for a digit do if there are two or more
+    such folders: a single `42` may mean anything. If labels from folders are `asked` for, every name is one.
+
+    Args:
+        folders: of all pictures, relative to the pile; empty for those in the pile itself.
+        name: of the pile.
+        asked: whether the user said that folders are labels.
+
+    Returns:
+        The word for each folder that gives a label, and what the words mean.
+    """
+    last = {folder: folder.rpartition("/")[2] for folder in folders if folder}
+    named = {folder: match[2] for folder, base in last.items() if (match := _NAMED.fullmatch(base)) and _says(match)}
+    bare = {folder: base for folder, base in last.items() if folder not in named and (asked or _plain(base))}
+    if not asked and len({*bare.values(), *named.values()}) < 2:
+        bare = {}
+    words = named | bare
+    return words, read_vocabulary(set(words.values()), name)
+
+
+def _says(match: re.Match[str]) -> bool:
+    return match[1] == "=" or _plain(match[2])
+
+
+def _plain(word: str) -> bool:
+    return number_of(word) >= 0 or word.lower() in _WORDS
