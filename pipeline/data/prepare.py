@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.data.prepared import STATS_FILE, Split, check_images, images_file, labels_file, read_json
+from pipeline.data.prepared import STATS_FILE, Split, check_images, check_labels, images_file, labels_file, read_json
 from pipeline.data.raw import SOURCE_FILE, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
 from pipeline.errors import DataError, FormatError
 from pipeline.shared.files import atomic_folder
@@ -76,12 +76,7 @@ def _read(raw: Path, images_name: str, labels_name: str, source: dict[str, Any])
         images = np.ascontiguousarray(images.transpose(0, 2, 1))
     if labels is None:
         return images, None
-    wrong = (labels < first) | (labels >= first + classes)
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise FormatError(
-            f"{raw / labels_name} holds {labels[row]} in row {row}, labels are {first} to {first + classes - 1}"
-        )
+    check_labels(labels, range(first, first + classes), raw / labels_name)
     return images, labels - np.uint8(first)
 
 

@@ -74,13 +74,15 @@ def read_split(prepared: Path, split: str) -> Split:
     """Images uint8 `[n, 28, 28]` of a split and, if they have any, labels uint8 `[n]`, memory-mapped.
 
     Raises:
-        DataError: the images are missing.
+        DataError: they are missing.
         FormatError: they are not what `prepare` writes.
     """
     names = images_file(split), labels_file(split)
-    images = _load(prepared / names[0])
-    labels = _load(prepared / names[1]) if (prepared / names[1]).exists() else None
+    classes = len(read_about(prepared).classes)
+    images, labels = _load(prepared / names[0]), _load(prepared / names[1]) if classes else None
     check_images(images, labels, prepared / names[0], prepared / names[1])
+    if labels is not None:
+        check_labels(labels, range(classes), prepared / names[1])
     return images, labels
 
 
@@ -123,3 +125,13 @@ def check_images(
         raise FormatError(f"{labels_path} holds {labels.dtype}{list(labels.shape)}, expected uint8[n]")
     if len(images) != len(labels):
         raise FormatError(f"{images_path} holds {len(images):,} images, {labels_path} {len(labels):,} labels")
+
+
+def check_labels(labels: NDArray[np.uint8], expected: range, path: Path) -> None:
+    """Raise `FormatError` unless all labels, uint8 `[n]`, are `expected`."""
+    wrong = (labels < expected.start) | (labels >= expected.stop)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise FormatError(
+            f"{path} holds {labels[row]} in row {row}, labels are {expected.start} to {expected.stop - 1}"
+        )

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from pipeline.evaluating.definitions import GROUPS, flatten
+from pipeline.evaluating.definitions import flatten, group_meaning
 from pipeline.evaluating.variants import variants
 from pipeline.shared.interface import ROLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from pipeline.data.prepared import About
 
 CARD_FILE = "README.md"
 _HERE = Path(__file__).parent
@@ -24,12 +26,14 @@ _SNIPPETS = {  # title and language of each
 }
 
 
-def model_card(manifest: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
+def model_card(manifest: Mapping[str, Any], figures: Mapping[str, Any], stats: Mapping[str, Any], about: About) -> str:
     """The card as Markdown.
 
     Args:
         manifest: of the whole bundle, as `export` returns it.
-        figures: of the test digits, as `evaluate` returns them.
+        figures: of the test images, as `evaluate` returns them.
+        stats: of the data, as `prepare` returns them.
+        about: what the images show.
     """
     environment = Environment(
         loader=FileSystemLoader(_HERE / "templates"),
@@ -42,7 +46,13 @@ def model_card(manifest: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
     return environment.get_template("card.md").render(
         manifest=manifest,
         test=figures["test"],
-        groups=[(GROUPS[name], list(flatten(figures[name], name))) for name in ("likelihood", "latents", "samples")],
+        groups=[
+            (group_meaning(name, about.noun), list(flatten(figures[name], about.noun, name)))
+            for name in ("likelihood", "latents", "samples")
+        ],
+        about=about,
+        source=stats["source"],
+        training_images=sum(stats["splits"][split]["images"] for split in ("train", "validation")),
         interfaces=[one for role, one in ROLES.items() if role in {**manifest["models"], **manifest}],
         variants=list(variants(manifest)),
         snippets=[(*about, (_HERE / "snippets" / file).read_text().rstrip()) for file, about in _SNIPPETS.items()],

@@ -1,4 +1,7 @@
-"""What each figure in `reports/metrics.json` is called, means and looks like: the words of the report and the card."""
+"""What each figure in `reports/metrics.json` is called, means and looks like: the words of the report and the card.
+
+`{noun}` stands for what an image shows, which the data say.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -32,16 +35,17 @@ class Figure:
 
 GROUPS = {
     "test": Meaning(
-        "Evidence lower bound", "Measured on grey-level test digits: the classic objective, which is not a likelihood."
+        "Evidence lower bound", "Measured on grey-level test {noun}s: the classic objective, which is not a likelihood."
     ),
     "likelihood": Meaning(
         "Likelihood",
-        "Measured on binarised test digits, with each pixel drawn once; comparable with published figures for such "
-        "digits.",
+        "Measured on binarised test {noun}s, with each pixel drawn once; comparable with published figures for such "
+        "{noun}s.",
     ),
-    "latents": Meaning("Latents", "What the encoder's latents reveal about the test digits."),
+    "latents": Meaning("Latents", "What the encoder's latents reveal about the test {noun}s."),
     "samples": Meaning(
-        "Samples", "Digits decoded from draws of the prior, and from draws of the mixture fitted to training latents."
+        "Samples",
+        "Generated {noun}s, decoded from draws of the prior and from draws of the mixture fitted to training latents.",
     ),
 }
 
@@ -58,7 +62,7 @@ MEANINGS = {
         "KL divergence of the encoder's Gaussian from the prior N(0, I), summed over latents.",
         NATS,
     ),
-    "images": Meaning("Images", "Number of test digits.", COUNT),
+    "images": Meaning("Images", "Number of test {noun}s.", COUNT),
     "negative_log_likelihood": Meaning(
         "Negative log-likelihood",
         "Upper bound on \N{MINUS SIGN}log p(x), estimated by importance sampling (Burda et al. 2015, "
@@ -66,25 +70,25 @@ MEANINGS = {
         NATS,
     ),
     "standard_error": Meaning(
-        "\N{PLUS-MINUS SIGN} standard error", "Standard error of that estimate over the test digits.", "{:,.3f} nats"
+        "\N{PLUS-MINUS SIGN} standard error", "Standard error of that estimate over the test {noun}s.", "{:,.3f} nats"
     ),
     "importance_samples": Meaning(
         "Importance samples", "Draws of the latents per image used to estimate that bound.", COUNT
     ),
     "kl_per_latent": Meaning(
         "KL of each latent",
-        "These add up to the KL; a latent whose KL is near 0 carries no information about the digit.",
+        "These add up to the KL; a latent whose KL is near 0 carries no information about the image.",
         "{:.3f}",
     ),
     "active": Meaning(
         "Active latents",
-        "Latents whose posterior mean has a variance over the digits of more than 0.01 (Burda et al. 2015).",
+        "Latents whose posterior mean has a variance over the {noun}s of more than 0.01 (Burda et al. 2015).",
         COUNT,
     ),
     "active_share": Meaning("Share of active latents", "Active latents as a share of all latents.", SHARE),
     "knn_accuracy": Meaning(
         "Nearest-neighbour accuracy, latents",
-        "Share of test digits classified correctly by a majority vote of the nearest training digits in latent "
+        "Share of test {noun}s classified correctly by a majority vote of the nearest training {noun}s in latent "
         "space; higher is better.",
         SHARE,
     ),
@@ -93,7 +97,7 @@ MEANINGS = {
     ),
     "linear_probe_accuracy": Meaning(
         "Linear-probe accuracy, latents",
-        "Share of test digits classified correctly by logistic regression on the latents; higher is better.",
+        "Share of test {noun}s classified correctly by logistic regression on the latents; higher is better.",
         SHARE,
     ),
     "linear_probe_accuracy_pixels": Meaning(
@@ -101,30 +105,31 @@ MEANINGS = {
     ),
     "aggregate_kl": Meaning(
         "Aggregate posterior KL",
-        "KL divergence from the prior of the aggregate posterior, the latents of all digits taken together; 0 if "
-        "draws from the prior are distributed like encoded digits.",
+        "KL divergence from the prior of the aggregate posterior, the latents of all {noun}s taken together; 0 if "
+        "draws from the prior are distributed like encoded {noun}s.",
         NATS,
     ),
     "aggregate_kl_standard_error": Meaning(
         "\N{PLUS-MINUS SIGN} standard error of the aggregate KL",
-        "Standard error of that estimate over the test digits.",
+        "Standard error of that estimate over the test {noun}s.",
         "{:,.3f} nats",
     ),
     "note": Meaning("Note"),
+    "not_measured": Meaning("Not measured"),
     "mutual_information": Meaning(
         "Mutual information",
-        "Mutual information between a digit and its latents: the KL minus the aggregate posterior KL.",
+        "Mutual information between {noun}s and their latents: the KL minus the aggregate posterior KL.",
         NATS,
     ),
     "precision": Meaning(
         "Precision",
-        "Share of generated digits that lie among the test digits: how many look real. By nearest neighbours in 64 "
+        "Share of generated {noun}s that lie among the test {noun}s: how many look real. By nearest neighbours in 64 "
         "principal components of the pixels (Kynkäänniemi et al. 2019, arXiv:1904.06991); higher is better.",
         SHARE,
     ),
     "recall": Meaning(
         "Recall",
-        "Share of test digits that lie among the generated digits: how much of the real variety is covered, measured "
+        "Share of test {noun}s that lie among the generated {noun}s: how much of the real variety is covered, measured "
         "in the same way; higher is better.",
         SHARE,
     ),
@@ -141,19 +146,31 @@ HEADLINE = (
 )
 
 
-def flatten(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[Figure]:
-    """Every figure of metrics.json, in order. A figure that has no meaning here is named after its key."""
+def group_meaning(name: str, noun: str) -> Meaning:
+    """What a group of figures is called and means, in the words for images of a `noun`."""
+    return _worded(GROUPS.get(name, Meaning(name.capitalize())), noun)
+
+
+def flatten(metrics: Mapping[str, Any], noun: str = "image", prefix: str = "") -> Iterator[Figure]:
+    """Every figure of metrics.json, in order, in the words for images of a `noun`.
+
+    A figure that has no meaning here is named after its key.
+    """
     for name, value in metrics.items():
         key = f"{prefix}.{name}" if prefix else name
         if isinstance(value, dict):
-            yield from flatten(value, key)
+            yield from flatten(value, noun, key)
         else:
-            yield _figure(key, value)
+            yield _figure(key, value, noun)
 
 
-def _figure(key: str, value: Any) -> Figure:
+def _worded(meaning: Meaning, noun: str) -> Meaning:
+    return replace(meaning, definition=meaning.definition.replace("{noun}", noun))
+
+
+def _figure(key: str, value: Any, noun: str) -> Figure:
     *groups, name = key.split(".")
-    meaning = MEANINGS.get(name, Meaning(name.replace("_", " ").capitalize()))
+    meaning = _worded(MEANINGS.get(name, Meaning(name.replace("_", " ").capitalize())), noun)
     if groups[1:]:
         meaning = replace(meaning, name=f"{meaning.name}, {' '.join(groups[1:])}")
     if isinstance(value, list) and value and all(map(_is_number, value)):

@@ -1,4 +1,4 @@
-"""Stage `evaluate`: measure the ONNX models on the test digits, and write the model card."""
+"""Stage `evaluate`: measure the ONNX models on the test images, and write the model card."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from pipeline.data.binarise import binarise
-from pipeline.data.prepared import STATS_FILE, read_json, read_split, read_stats
+from pipeline.data.prepared import STATS_FILE, read_about, read_json, read_split, read_stats
 from pipeline.errors import DataError, FormatError, ParamsError
 from pipeline.evaluating.card import CARD_FILE, model_card
 from pipeline.evaluating.latent_figures import latent_figures
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pipeline.data.prepared import Digits
+    from pipeline.data.prepared import Split
     from pipeline.jobs.latent_rows import LatentSource
     from pipeline.params import Evaluate
 
@@ -42,8 +42,8 @@ def evaluate(params: Evaluate, exports: Path, prepared: Path, metrics: Path) -> 
 
     Raises:
         ModelError: a model is missing, damaged or has another interface, or the two have different latent sizes.
-        DataError: the prepared digits or the manifest are missing, or there are too few digits.
-        ParamsError: `evaluate.neighbours` is larger than the number of training digits.
+        DataError: the prepared images or the manifest are missing, or there are too few images.
+        ParamsError: `evaluate.neighbours` is larger than the number of training images.
     """
     encoder, decoder = Encoder(exports / "encoder"), Decoder(exports / "decoder")
     check_pair(encoder, decoder)
@@ -51,10 +51,10 @@ def evaluate(params: Evaluate, exports: Path, prepared: Path, metrics: Path) -> 
     train, test = (_read(prepared, split) for split in ("train", "test"))
     images = test[0]
     if len(images) <= NEIGHBOURS:
-        raise DataError(f"{prepared} holds {len(images)} test digit(s), at least {NEIGHBOURS + 1} are needed")
+        raise DataError(f"{prepared} holds {len(images)} test image(s), at least {NEIGHBOURS + 1} are needed")
     if len(train[0]) < params.neighbours:
-        raise ParamsError(f"evaluate.neighbours is {params.neighbours:,}, there are {len(train[0]):,} training digits")
-    stats = read_stats(prepared)
+        raise ParamsError(f"evaluate.neighbours is {params.neighbours:,}, there are {len(train[0]):,} training images")
+    stats, about = read_stats(prepared), read_about(prepared)
     if "source" not in stats:
         raise FormatError(f"{prepared / STATS_FILE} does not name the source; run `vae prepare` again")
     source = stats["source"]
@@ -75,18 +75,18 @@ def evaluate(params: Evaluate, exports: Path, prepared: Path, metrics: Path) -> 
             "samples": _samples(decoder, sources, train[0], images),
         }
     with atomic_file(exports / CARD_FILE) as beside:
-        beside.write_text(model_card(manifest, figures))
+        beside.write_text(model_card(manifest, figures, stats, about))
     write_json(metrics, figures)
     return figures
 
 
-def _read(prepared: Path, split: str) -> Digits:
+def _read(prepared: Path, split: str) -> Split:
     images, labels = read_split(prepared, split)
-    return np.asarray(images), np.asarray(labels)
+    return np.asarray(images), None if labels is None else np.asarray(labels)
 
 
 def _sources(exports: Path, count: int, seed: int, latent_dim: int) -> dict[str, LatentSource]:
-    """Where the latents of generated digits come from, by name; includes the mixture if one was exported."""
+    """Where the latents of generated images come from, by name; includes the mixture if one was exported."""
     sources: dict[str, LatentSource] = {"prior": prior(count, seed, latent_dim)}
     path = exports / "decoder" / MIXTURE.role
     if path.is_dir():
@@ -94,10 +94,16 @@ def _sources(exports: Path, count: int, seed: int, latent_dim: int) -> dict[str,
     return sources
 
 
-def _probes(encoder: Encoder, train: Digits, test: Digits, neighbours: int) -> dict[str, float]:
-    """Accuracies on latents, in float64 since close digits differ little, and on pixels, in float32 for speed."""
-    fit, told = (Features(encoder(images)[0].astype(np.float64), labels) for images, labels in (train, test))
-    fit_pixels, told_pixels = (Features(_grey(images), labels) for images, labels in (train, test))
+def _probes(encoder: Encoder, train: Split, test: Split, neighbours: int) -> dict[str, float | str]:
+    """Accuracies on latents, in float64 since close images differ little, and on pixels, in float32 for speed."""
+    (images, labels), (test_images, test_labels) = train, test
+    if labels is None or test_labels is None:
+        return {"not_measured": "how well classifiers recognise the images: they have no labels"}
+    if labels.min() == labels.max():
+        return {"not_measured": "how well classifiers recognise the images: those for training are of one class"}
+    fit = Features(encoder(images)[0].astype(np.float64), labels)
+    told = Features(encoder(test_images)[0].astype(np.float64), test_labels)
+    fit_pixels, told_pixels = Features(_grey(images), labels), Features(_grey(test_images), test_labels)
     accuracies = {
         "knn_accuracy": knn_accuracy(fit, told, neighbours),
         "knn_accuracy_pixels": knn_accuracy(fit_pixels, told_pixels, neighbours),
@@ -110,7 +116,7 @@ def _probes(encoder: Encoder, train: Digits, test: Digits, neighbours: int) -> d
 def _samples(
     decoder: Decoder, sources: dict[str, LatentSource], train: NDArray[np.uint8], test: NDArray[np.uint8]
 ) -> dict[str, dict[str, float]]:
-    """Precision and recall by source of latents, of as many generated digits as there are test digits."""
+    """Precision and recall by source of latents, of as many generated images as there are test images."""
     features = principal_components(_grey(train))
     real = Support(features(_grey(test)))
     figures = {}

@@ -78,7 +78,7 @@ def aggregate_posterior(z_mean: Floats, z_log_var: Floats, seed: int) -> Aggrega
 
 
 def latent_figures(z_mean: Floats, z_log_var: Floats, seed: int) -> dict[str, Any]:
-    """The figures of the test digits' latents, rounded; `note` names the inactive latents, if there are any."""
+    """The figures of the test images' latents, rounded; `note` names the inactive latents, if there are any."""
     kl = kl_per_latent(z_mean, z_log_var).mean(axis=0)
     in_use = active(z_mean)
     aggregate = aggregate_posterior(z_mean, z_log_var, seed)
@@ -99,6 +99,6 @@ def _note(latents: Sequence[int], kl: Sequence[float]) -> str:
     names = ", ".join(map(str, latents))
     return (
         f"latents not in use: {names} (counted from 0); the means of their posteriors vary by at most "
-        f"{ACTIVE_VARIANCE} over digits, their KL is {min(kl):.4f} to {max(kl):.4f} nats: they stay at the prior, "
+        f"{ACTIVE_VARIANCE} over images, their KL is {min(kl):.4f} to {max(kl):.4f} nats: they stay at the prior, "
         "and the decoder learns nothing from them"
     )

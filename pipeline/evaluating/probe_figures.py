@@ -1,4 +1,4 @@
-"""How accurately two simple classifiers recognise digits from features, such as the latents."""
+"""How accurately two simple classifiers recognise images from features, such as the latents."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ Floats = NDArray[np.floating[Any]]
 
 # Strength of L2 against the summed loss; a weaker one takes several times as long for nearly the same accuracy.
 _REGULARISATION = 100.0
-_BLOCK, _TILE = 512, 5500  # test and training digits whose distances are computed at a time
+_BLOCK, _TILE = 512, 5500  # test and training images whose distances are computed at a time
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,15 @@ class Features:
 
 
 def knn_accuracy(train: Features, test: Features, neighbours: int) -> float:
-    """Accuracy on test digits of a majority vote of their nearest training digits, by Euclidean distance.
+    """Accuracy on test images of a majority vote of their nearest training images, by Euclidean distance.
 
     A tied vote goes to the smallest label. Distances have the precision of the features. scikit-learn's brute-force
     classifier gives the same accuracy, but takes 1.6 times as long on 784 pixels.
 
     Args:
-        train: at least as many digits as `neighbours`.
-        test: the digits to classify.
-        neighbours: how many training digits vote.
+        train: at least as many images as `neighbours`.
+        test: the images to classify.
+        neighbours: how many training images vote.
     """
     classes = np.arange(int(train.labels.max()) + 1)
     half_squares = (train.values**2).sum(axis=1) / 2
@@ -43,7 +43,7 @@ def knn_accuracy(train: Features, test: Features, neighbours: int) -> float:
         labels = np.zeros(nearest.shape, np.uint8)
         for first in range(0, len(half_squares), _TILE):
             tile = slice(first, first + _TILE)
-            # Half the squared distance, without the term that is the same for all training digits.
+            # Half the squared distance, without the term that is the same for all training images.
             distances = half_squares[tile] - rows @ train.values[tile].T
             # After the first tile few are nearer than those found so far: sorting only these saves most of the time.
             nearer = (distances < nearest.max(axis=1)[:, None]).any(axis=0)
@@ -59,7 +59,7 @@ def knn_accuracy(train: Features, test: Features, neighbours: int) -> float:
 
 
 def linear_probe_accuracy(train: Features, test: Features) -> float:
-    """Accuracy on test digits of multinomial logistic regression, fitted to training digits of at least two classes.
+    """Accuracy on test images of multinomial logistic regression, fitted to training images of at least two classes.
 
     L-BFGS starts from zero, so the result is deterministic; centring the features saves two thirds of the steps.
     """

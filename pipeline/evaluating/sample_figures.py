@@ -1,4 +1,4 @@
-"""Precision and recall of generated digits: how many look real, and how much of the real variety they cover.
+"""Precision and recall of generated images: how many look real, and how much of the real variety they cover.
 
 Kynkaanniemi et al., Improved Precision and Recall Metric for Assessing Generative Models (2019), arXiv:1904.06991.
 """

@@ -21,7 +21,7 @@ class FileFigures:
     largest_difference: float
     mean_difference: float | None
     cost: float | None
-    """What both models lose in this precision: nats per validation digit of the negative ELBO."""
+    """What both models lose in this precision: nats per validation image of the negative ELBO."""
     budget: Mapping[str, float]
     """The most that `mean_difference` and `negative_elbo` may be; empty for float32."""
 

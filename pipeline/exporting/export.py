@@ -46,6 +46,7 @@ from pipeline.shared.interface import (
     ENCODER,
     FLOAT32,
     HALVES,
+    IMAGE_SHAPE,
     IR_VERSION,
     MIXTURE,
     OPERATIONS,
@@ -84,11 +85,6 @@ def export(params: Export, models: Path, prepared: Path, exports: Path) -> dict[
     origin = read_origin(models)
     halves = {role: load_half(models, role) for role in HALVES}
     train, validation = (np.asarray(read_split(prepared, split)[0]) for split in ("train", "validation"))
-    if len(validation) < max(BATCH_SIZES):
-        raise ExportError(
-            f"the proof needs {max(BATCH_SIZES)} validation digits, found {len(validation)}; "
-            "raise prepare.validation_images"
-        )
     with explained(exports):
         exports.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".export.", dir=exports))
@@ -173,12 +169,12 @@ def _last_line(output: str) -> str:
 def _prove(
     files: dict[str, Path], halves: dict[str, keras.Model], validation: NDArray[np.uint8], tolerance: Tolerance
 ) -> dict[str, Proof]:
-    """Both proofs, on real validation digits and on their latents."""
-    digits = validation[: max(BATCH_SIZES)]
-    latents = np.asarray(halves[ENCODER.role].predict_on_batch(digits)["z_mean"])
+    """Both proofs, on real validation images and on their latents; where there are few, they come again."""
+    images = np.resize(validation, (max(BATCH_SIZES), *IMAGE_SHAPE))
+    latents = np.asarray(halves[ENCODER.role].predict_on_batch(images)["z_mean"])
     proofs = {
         interface.role: prove(files[interface.role], interface, by_keras(halves[interface.role]), [tensors], tolerance)
-        for interface, tensors in ((ENCODER, digits), (DECODER, latents))
+        for interface, tensors in ((ENCODER, images), (DECODER, latents))
     }
     _check_proofs(proofs)
     return proofs
@@ -192,15 +188,15 @@ def _check_proofs(proofs: dict[str, Proof]) -> None:
     _raise_if([f"{role}: {failure}" for role, proof in proofs.items() for failure in proof.failures])
 
 
-def _draw_latents(encoder: Encoder, digits: NDArray[np.uint8], seed: int) -> NDArray[np.float32]:
-    """One draw from q(z|x) of each digit."""
-    z_mean, z_log_var = encoder(digits)
+def _draw_latents(encoder: Encoder, images: NDArray[np.uint8], seed: int) -> NDArray[np.float32]:
+    """One draw from q(z|x) of each image."""
+    z_mean, z_log_var = encoder(images)
     noise = np.random.default_rng(seed).standard_normal(z_mean.shape, np.float32)
     return (z_mean + np.exp(z_log_var / 2) * noise).astype(np.float32, copy=False)
 
 
 def _write_variants(files: Files, calibration: Mapping[str, NDArray[np.generic]]) -> None:
-    """int8, calibrated on training digits and on draws of their latents, and fp16."""
+    """int8, calibrated on training images and on draws of their latents, and fp16."""
     for role, tensors in calibration.items():
         exact = files[FLOAT32][role]
         write_int8(exact, files["int8"][role], HALVES[role].input.name, tensors)
@@ -210,7 +206,7 @@ def _write_variants(files: Files, calibration: Mapping[str, NDArray[np.generic]]
 def _check_prices(prices: dict[str, Price], exact: Elbo) -> None:
     for name, found in prices.items():
         cost = found.elbo.negative_elbo - exact.negative_elbo
-        log.info("%s: costs %+.3f nats of negative ELBO on the validation digits", name, cost)
+        log.info("%s: costs %+.3f nats of negative ELBO on the validation images", name, cost)
     _raise_if([failure for name, found in prices.items() for failure in found.failures(name, BUDGETS[name], exact)])
 
 
@@ -283,12 +279,12 @@ def _write_vectors(
     validation: NDArray[np.uint8],
     seed: int,
 ) -> None:
-    """Real digits for the encoder, seeded draws from the prior for the decoder and for the mixture."""
-    digits = validation[:_VECTORS]
+    """Real images for the encoder, seeded draws from the prior for the decoder and for the mixture."""
+    images = validation[:_VECTORS]
     z = np.random.default_rng(seed).standard_normal((_VECTORS, decoder.latent_dim), np.float32)
     draws = [tensor[:_VECTORS] for tensor in _mixture_inputs(mixture.latent_dim, seed)]
     for interface, inputs, outputs in (
-        (ENCODER, [digits], encoder(digits)),
+        (ENCODER, [images], encoder(images)),
         (DECODER, [z], (decoder(z),)),
         (MIXTURE, draws, (mixture.sample(*draws),)),
     ):

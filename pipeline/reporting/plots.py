@@ -1,8 +1,9 @@
-"""Charts: the test digits in latent space, and the training curves."""
+"""Charts: the test images in latent space, and the training curves."""
 
 import csv
 import io
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,7 +29,9 @@ _SPLITS: dict[str, dict[str, Any]] = {  # distinguishable without colour as well
     "train": {"label": "training", "color": "#332288", "linestyle": "-", "marker": "o"},
     "eval": {"label": "validation", "color": "#CC6677", "linestyle": "--", "marker": "s", "markerfacecolor": "white"},
 }
-_LAYERS = 10  # the digits are drawn in turn, so that none covers the others
+_LAYERS = 10  # the classes are drawn in turn, so that none covers the others
+_SHAPES = "os^DvPX*<>"  # one for each ten classes whose names are too long to be drawn
+_MOST_CLASSES = 60  # in a legend, and with a small plot each
 
 Floats = NDArray[np.float32]
 Curve = tuple[list[int], list[float]]
@@ -41,40 +44,65 @@ def most_active(kl_per_latent: Sequence[float], count: int) -> list[int]:
 
 def scatter_latents(
     z_mean: Floats,
-    labels: NDArray[np.uint8],
+    labels: NDArray[np.uint8] | None,
+    classes: Sequence[str],
     kl_per_latent: Sequence[float],
     title: str,
     path: Path,
 ) -> None:
-    """Plot each row of `z_mean` `[n, latent_dim]` as its numeral, along the two latents with the largest KL.
+    """Plot each row of `z_mean` `[n, latent_dim]` along the two latents with the largest KL, coloured by its class.
 
-    Below it, a small plot for each digit. With one latent, the label is the other axis.
+    Where all names of classes have one or two characters, it is drawn as its name, else in a shape that a legend
+    explains. Below it, a small plot for each class. With one latent, the class is the other axis. Without labels, all
+    are alike.
+
+    Args:
+        z_mean: float32 `[n, latent_dim]`.
+        labels: uint8 `[n]`, or None.
+        classes: the name of each label.
+        kl_per_latent: one for each latent, in nats.
+        title: of the picture.
+        path: the PNG to write.
     """
     axes = sorted(most_active(kl_per_latent, 2))
     x = z_mean[:, axes[0]]
     single = len(axes) == 1
+    groups = np.zeros(len(x), np.uint8) if labels is None else labels
+    found: list[int] = [] if labels is None else np.unique(labels).tolist()
+    shown = found[:_MOST_CLASSES]
     noise = (
-        np.random.default_rng(0).uniform(-0.35, 0.35, len(labels)) if single else 0
+        np.random.default_rng(0).uniform(-0.35, 0.35, len(x)) if single else 0
     )  # so that they do not hide one another
-    y: NDArray[Any] = labels + noise if single else z_mean[:, axes[1]]
-    figure = Figure(
-        figsize=(_WIDTH, 7.5 if single else 12), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)
-    )
-    if single:
-        plot = figure.subplots()
-        plot.set_yticks(range(len(COLOURS)))
+    y: NDArray[Any] = groups + noise if single else z_mean[:, axes[1]]
+    columns, height = (5, 2.25) if len(shown) <= 10 else (8, 1.5)
+    lines = -(-len(shown) // columns)
+    tall = max(7.5, 0.16 * len(found)) if single else 7.5
+    below = 0 if single else height * lines
+    figure = Figure(figsize=(_WIDTH, tall + below), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
+    if below:
+        upper, lower = figure.subfigures(2, 1, height_ratios=[tall, below], squeeze=False)[:, 0]
+        small = lower.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flat
+        _each_class(small, x, y, groups, [(number, classes[number]) for number in shown])
     else:
-        parts = figure.subfigures(2, 1, height_ratios=[7.5, 4.5], squeeze=False)
-        plot = parts[0, 0].subplots()
-        _each_digit(parts[1, 0].subplots(2, 5, sharex=True, sharey=True).flat, x, y, labels)
+        upper = figure
+    plot = upper.subplots()
+    written = all(len(name) <= 2 and name.isalnum() and name.isascii() for name in classes)
     for layer in range(_LAYERS):
-        for digit, colour in enumerate(COLOURS):
-            rows = np.flatnonzero(labels == digit)[layer::_LAYERS]
-            plot.scatter(x[rows], y[rows], s=18, marker=f"${digit}$", linewidths=0, color=colour)
+        for number in found or [0]:
+            rows = np.flatnonzero(groups == number)[layer::_LAYERS]
+            style = _style(number, classes[number] if written and found else None)
+            label = classes[number] if found and not written and layer == 0 and number in shown else None
+            plot.scatter(x[rows], y[rows], linewidths=0, label=label, **style)
+    if found and not written and not single:
+        upper.legend(loc="outside right upper", frameon=False, ncols=1 + (len(shown) > 30), fontsize="small")
+    if single:
+        plot.set_yticks(found, [classes[number] for number in found])
     plot.set_xlabel(axis_label(axes[0], kl_per_latent))
-    plot.set_ylabel("digit" if single else axis_label(axes[1], kl_per_latent))
-    shown = "" if len(kl_per_latent) <= 2 else f": the 2 of {len(kl_per_latent)} with the largest KL"
-    plot.set_title(title + shown, loc="left", fontweight="bold")
+    plot.set_ylabel(("class" if found else "") if single else axis_label(axes[1], kl_per_latent))
+    notes = ["" if len(kl_per_latent) <= 2 else f": the 2 of {len(kl_per_latent)} with the largest KL"]
+    if len(found) > len(shown):
+        notes.append(f"\nbelow, the first {len(shown)} of {len(found)} classes")
+    plot.set_title(title + "".join(notes), loc="left", fontweight="bold")
     save(figure, path)
 
 
@@ -108,6 +136,11 @@ def axis_label(latent: int, kl_per_latent: Sequence[float]) -> str:
     return f"z[{latent}], KL {kl_per_latent[latent]:.2f} nats"
 
 
+def shortened(name: str, most: int) -> str:
+    """The name of a class in at most so many characters."""
+    return name if len(name) <= most else f"{name[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
 def save(figure: Figure, path: Path, mode: Literal["RGB", "L"] = "RGB") -> None:
     """Write a figure as a PNG whose bytes depend only on its pixels, without the alpha channel that Matplotlib adds."""
     with io.BytesIO() as file:
@@ -116,13 +149,27 @@ def save(figure: Figure, path: Path, mode: Literal["RGB", "L"] = "RGB") -> None:
             picture.convert(mode).save(path, format="PNG", dpi=(DPI, DPI))
 
 
-def _each_digit(plots: Iterable[Axes], x: Floats, y: NDArray[Any], labels: NDArray[np.uint8]) -> None:
-    """One plot per digit: that digit in black, the others in grey behind it."""
-    for digit, plot in enumerate(plots):
-        rows = labels == digit
+def _style(number: int, name: str | None) -> dict[str, Any]:
+    """How a class is drawn: as its name, or if that is None in a shape."""
+    colour = COLOURS[number % len(COLOURS)]
+    if name is None:
+        return {"s": 9, "marker": _SHAPES[number // len(COLOURS) % len(_SHAPES)], "color": colour}
+    text = name if name.isdigit() else rf"\mathrm{{{name}}}"
+    return {"s": 18 * len(name), "marker": f"${text}$", "color": colour}
+
+
+def _each_class(
+    plots: Iterable[Axes], x: Floats, y: NDArray[Any], labels: NDArray[np.uint8], classes: Sequence[tuple[int, str]]
+) -> None:
+    """One plot per class: its rows in black, the others in grey behind them."""
+    for plot, about in zip_longest(plots, classes):
+        if about is None:
+            plot.remove()
+            continue
+        rows = labels == about[0]
         for shown, colour in ((~rows, "#cccccc"), (rows, "#000000")):
             plot.scatter(x[shown], y[shown], s=2.5, linewidths=0, color=colour)
-        plot.set_title(f"{digit}", fontsize="medium", fontweight="bold")
+        plot.set_title(shortened(about[1], 14), fontsize="medium", fontweight="bold")
         plot.tick_params(labelsize="small")
 
 

@@ -13,9 +13,9 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from pipeline.data.prepared import read_json, read_split
+from pipeline.data.prepared import read_about, read_json, read_split
 from pipeline.errors import DataError
-from pipeline.evaluating.definitions import GROUPS, HEADLINE, Meaning, flatten
+from pipeline.evaluating.definitions import HEADLINE, flatten, group_meaning
 from pipeline.evaluating.variants import variants
 from pipeline.inference.session import Decoder, Encoder, check_pair
 from pipeline.measures.elbo import kl_per_latent
@@ -27,6 +27,9 @@ from pipeline.shared.interface import MANIFEST_FILE
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pipeline.data.prepared import About
+
+_Words = str | dict[bool, str]  # whether the images have classes
 _TEMPLATES = Path(__file__).parent / "templates"
 _SHEETS = ("reconstructions.png", "prior.png", "mixture.png")  # of stage `generate`
 _OWN = ("latents.png", "manifold.png", "traversals.png", "interpolations.png", "training.png")
@@ -37,9 +40,9 @@ class Inputs:
     """The files and folders that the report is made from."""
 
     exports: Path
-    """The models, their manifest, and the sheets of digits in `samples/`."""
+    """The models, their manifest, and the sheets of images in `samples/`."""
     prepared: Path
-    """The test digits."""
+    """The test images, and what they show."""
     origin: Path
     """The parameters and data of the training run, which `train` records beside the weights."""
     curves: Path
@@ -78,13 +81,13 @@ def report(inputs: Inputs, plots: Path, page: Path) -> dict[str, Any]:
 
     Raises:
         ModelError: a model is missing, damaged or has another interface, or the two have different latent sizes.
-        DataError: figures, pictures, test digits or the manifest are missing; the message names the stage to run.
+        DataError: figures, pictures, test images or the manifest are missing; the message names the stage to run.
         OutputError: `plots` contains other files, or a file cannot be written.
     """
     metrics = read_json(inputs.metrics, "evaluate")
     manifest = read_json(inputs.exports / MANIFEST_FILE, "export")
     origin = read_json(inputs.origin, "train")
-    source = origin["data"]["source"]
+    source, about = origin["data"]["source"], read_about(inputs.prepared)
     if metrics.get("source") != source:
         raise DataError(
             f"{inputs.metrics} holds figures for the source {metrics.get('source')}, but the models were trained on "
@@ -92,16 +95,20 @@ def report(inputs: Inputs, plots: Path, page: Path) -> dict[str, Any]:
         )
     pngs = {file: _read_png(inputs.exports / "samples" / file) for file in _SHEETS}
     with atomic_folder(plots, owns=_OWN) as beside:
-        _draw(inputs, source, beside)
+        _draw(inputs, source, about, beside)
         pngs |= {file: (beside / file).read_bytes() for file in _OWN}
-        content = _render(metrics, manifest, origin, pngs)
+        content = _render(metrics, manifest, origin, about, pngs)
     with atomic_file(page) as beside:
         beside.write_text(content, encoding="utf-8")
     return {"figures": len(list(flatten(metrics))), "pictures": len(pngs), "bytes": len(content.encode())}
 
 
 def _render(
-    metrics: Mapping[str, Any], manifest: Mapping[str, Any], origin: Mapping[str, Any], pngs: Mapping[str, bytes]
+    metrics: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+    origin: Mapping[str, Any],
+    about: About,
+    pngs: Mapping[str, bytes],
 ) -> str:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
@@ -111,19 +118,22 @@ def _render(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    figures = {figure.key: figure for figure in flatten(metrics)}
+    figures = {figure.key: figure for figure in flatten(metrics, about.noun)}
     return environment.get_template("report.html").render(
         manifest=manifest,
         origin=origin,
+        about=about,
         headline=[figures[key] for key in HEADLINE if key in figures],
         groups=[
-            (GROUPS.get(name, Meaning(name.capitalize())), list(flatten(group, name)))
+            (group_meaning(name, about.noun), list(flatten(group, about.noun, name)))
             for name, group in metrics.items()
             if isinstance(group, dict)
         ],
         pictures={
-            section: [_Picture(*about, pngs[file], file in _OWN) for file, about in shown.items()]
-            for section, shown in _PICTURES.items()
+            section: [
+                _Picture(*_worded(shown, about), png=pngs[file], lettered=file in _OWN) for file, shown in files.items()
+            ]
+            for section, files in _PICTURES.items()
         },
         parameters=[
             (section, name, value if isinstance(value, str) else json.dumps(value))
@@ -134,17 +144,27 @@ def _render(
     )
 
 
-def _draw(inputs: Inputs, source: str, folder: Path) -> None:
+def _draw(inputs: Inputs, source: str, about: About, folder: Path) -> None:
     encoder, decoder = Encoder(inputs.exports / "encoder"), Decoder(inputs.exports / "decoder")
     check_pair(encoder, decoder)
-    images, labels = map(np.asarray, read_split(inputs.prepared, "test"))
+    images, labels = read_split(inputs.prepared, "test")
+    images, labels = np.asarray(images), None if labels is None else np.asarray(labels)
     training_curves(inputs.curves, source, folder / "training.png")
     z_mean, z_log_var = encoder(images)
     kl = kl_per_latent(z_mean, z_log_var).mean(axis=0).tolist()
-    scatter_latents(z_mean, labels, kl, f"Latents of {len(images):,} test digits ({source})", folder / "latents.png")
+    title = f"Latents of {len(images):,} test {about.noun}s ({source})"
+    scatter_latents(z_mean, labels, about.classes, kl, title, folder / "latents.png")
     manifold(decoder, kl, source, folder / "manifold.png")
-    traversals(decoder, z_mean[0], int(labels[0]), kl, source, folder / "traversals.png")
-    interpolations(decoder, images, labels, z_mean, source, folder / "interpolations.png")
+    shows = f"test {about.noun}" if labels is None else f"test {about.noun}: {about.classes[labels[0]]}"
+    traversals(decoder, z_mean[0], shows, kl, source, folder / "traversals.png")
+    interpolations(decoder, images, labels, z_mean, about, source, folder / "interpolations.png")
+
+
+def _worded(words: tuple[_Words, _Words, _Words], about: About) -> tuple[str, str, str]:
+    """Words for a picture: with `{noun}` filled in, and of two the ones for images with or without classes."""
+    title, alt, caption = (text if isinstance(text, str) else text[bool(about.classes)] for text in words)
+    noun = "{noun}"
+    return title.replace(noun, about.noun), alt.replace(noun, about.noun), caption.replace(noun, about.noun)
 
 
 def _read_png(path: Path) -> bytes:
@@ -154,58 +174,67 @@ def _read_png(path: Path) -> bytes:
         raise DataError(f"{path} was not found; run `vae generate` (or `dvc repro`) first") from None
 
 
-# By section of the page, for each picture: its title, what it shows, and how to read it.
-_PICTURES = {
-    "digits": {
+# By section of the page, for each picture (see `_worded`): its title, what it shows, and how to read it.
+_PICTURES: dict[str, dict[str, tuple[_Words, _Words, _Words]]] = {
+    "images": {
         "reconstructions.png": (
             "Reconstructions",
-            "Pairs of rows: test digits, with the reconstruction of each directly below it.",
-            "The upper row of each pair shows test digits, the lower row their reconstructions: what the decoder "
+            "Pairs of rows: test {noun}s, with the reconstruction of each directly below it.",
+            "The upper row of each pair shows test {noun}s, the lower row their reconstructions: what the decoder "
             "produces from the means of their latents.",
         ),
         "interpolations.png": (
-            "From digit to digit",
-            "Rows of decoded digits that lead from one test digit to another.",
-            "Decoded from points between the latent means of two test digits. Linear: along the straight line. "
+            "From {noun} to {noun}",
+            "Rows of decoded {noun}s that lead from one test {noun} to another.",
+            "Decoded from points between the latent means of two test {noun}s. Linear: along the straight line. "
             "Spherical (with more than one latent): along the arc, which keeps the distance from the origin that draws "
             "from the prior have in many dimensions.",
         ),
         "prior.png": (
             "Draws from the prior",
-            "A square grid of digits decoded from draws of the prior.",
-            "Each digit is decoded from latents drawn from N(0, I). None was picked by hand.",
+            "A square grid of {noun}s decoded from draws of the prior.",
+            "Each {noun} is decoded from latents drawn from N(0, I). None was picked by hand.",
         ),
         "mixture.png": (
             "Draws from the mixture",
-            "A square grid of digits decoded from draws of a Gaussian mixture.",
-            "Each digit is decoded from latents drawn from the Gaussian mixture that was fitted to the latents of the "
-            "training digits.",
+            "A square grid of {noun}s decoded from draws of a Gaussian mixture.",
+            "Each {noun} is decoded from latents drawn from the Gaussian mixture that was fitted to the latents of the "
+            "training {noun}s.",
         ),
     },
     "latents": {
         "latents.png": (
-            "Test digits in latent space",
-            "A scatter plot of the test digits' latents, each drawn as its numeral.",
-            "Each test digit is drawn as its numeral at the mean of its latents. With more than two latents, the axes "
-            "are the two with the largest KL; the small plots below pick out one digit each. With a single latent, the "
-            "digits are spread vertically by label.",
+            "Test {noun}s in latent space",
+            {
+                True: "A scatter plot of the test {noun}s' latents, coloured by class.",
+                False: "A scatter plot of the test {noun}s' latents, all alike.",
+            },
+            {
+                True: "Each test {noun} is drawn in the colour of its class at the mean of its latents, as the name of "
+                "its class where that is short. With more than two latents, the axes are the two with the largest KL; "
+                "the small plots below pick out one class each. With a single latent, the {noun}s are spread "
+                "vertically by class.",
+                False: "Each test {noun} is a dot at the mean of its latents. With more than two latents, the axes are "
+                "the two with the largest KL. There are no colours, and no small plot for each class, because the data "
+                "have no labels.",
+            },
         ),
         "manifold.png": (
             "The manifold",
-            "A grid of decoded digits that change smoothly into one another.",
+            "A grid of decoded {noun}s that change smoothly into one another.",
             "Decoded from a grid over the same latents as above, in steps of equal probability under the prior.",
         ),
         "traversals.png": (
             "One latent at a time",
-            "Rows of one digit that changes from left to right, one row per latent.",
-            "How a test digit changes when a single latent is varied, with the largest KL first. If nothing changes in "
-            "a row, the decoder does not use that latent.",
+            "Rows of one {noun} that changes from left to right, one row per latent.",
+            "How a test {noun} changes when a single latent is varied, with the largest KL first. If nothing changes "
+            "in a row, the decoder does not use that latent.",
         ),
     },
     "training": {
         "training.png": (
             "Loss, reconstruction and KL",
-            "Three charts of loss, reconstruction and KL by epoch, for training and validation digits.",
+            "Three charts of loss, reconstruction and KL by epoch, for training and validation {noun}s.",
             "Training values are averaged over an epoch, while the weights change; validation values are measured at "
             "its end.",
         ),

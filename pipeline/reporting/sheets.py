@@ -1,4 +1,4 @@
-"""Labelled sheets of digits decoded along paths through latent space, each pixel enlarged by a whole factor."""
+"""Labelled sheets of images decoded along paths through latent space, each pixel enlarged by a whole factor."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,24 +8,27 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from pipeline.data.prepared import About
 from pipeline.inference.session import Decoder
 from pipeline.jobs.draws import quantile_grid
-from pipeline.reporting.plots import DPI, axis_label, most_active, save
+from pipeline.reporting.plots import DPI, axis_label, most_active, save, shortened
 from pipeline.shared.interface import IMAGE_SHAPE
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
-_SIDE = 20  # digits along a side of the manifold
+_SIDE = 20  # images along a side of the manifold
 _MOST_ROWS = 20  # in a sheet of traversals
 _STEPS = 11  # in a path
+_MOST_PAIRS = 5  # of images to walk between
 _FARTHEST = 3.0  # in a traversal: standard deviations of the prior
+_LONGEST = 12  # characters of a name in front of a row
 _FONT, _GAP, _CHARACTER = 22, 14, 13  # pixels: height of text, between groups, widest character
 
 
 @dataclass(frozen=True)
 class _Row:
-    """Digits side by side, uint8 `[m, 28, 28]`; `apart` asks for a gap above the row."""
+    """Images side by side, uint8 `[m, 28, 28]`; `apart` asks for a gap above the row."""
 
     label: str
     images: Pixels
@@ -56,11 +59,11 @@ def manifold(decoder: Decoder, kl_per_latent: Sequence[float], source: str, path
 
 
 def traversals(
-    decoder: Decoder, start: Floats, digit: int, kl_per_latent: Sequence[float], source: str, path: Path
+    decoder: Decoder, start: Floats, shows: str, kl_per_latent: Sequence[float], source: str, path: Path
 ) -> None:
-    """Draw how each latent changes a digit, from -3 to 3, while the others keep their values in `start` `[latent_dim]`.
+    """Draw how each latent changes an image, from -3 to 3; the others keep their values in `start` `[latent_dim]`.
 
-    The latents with the largest KL come first; at most 20 are shown.
+    The latents with the largest KL come first; at most 20 are shown. `shows` says what the image shows, for the title.
     """
     values = np.linspace(-_FARTHEST, _FARTHEST, _STEPS, dtype=np.float32)
     shown = most_active(kl_per_latent, _MOST_ROWS)
@@ -72,40 +75,57 @@ def traversals(
     which = "each latent" if len(shown) == len(kl_per_latent) else f"{len(shown)} of {len(kl_per_latent)} latents"
     title = (
         f"Traversals: {which} from \N{MINUS SIGN}{_FARTHEST:g} to {_FARTHEST:g}, largest KL first\n"
-        f"the others as encoded from a test digit, a {digit} ({source})"
+        f"the others as encoded from the first {shows} ({source})"
     )
     _draw(rows, [_number(value, 1) for value in values], title, path, scale=3)
 
 
 def interpolations(
-    decoder: Decoder, images: Pixels, labels: NDArray[np.uint8], z_mean: Floats, source: str, path: Path
+    decoder: Decoder,
+    images: Pixels,
+    labels: NDArray[np.uint8] | None,
+    z_mean: Floats,
+    about: About,
+    source: str,
+    path: Path,
 ) -> None:
-    """Draw the path from one digit to another: straight, and along the arc.
+    """Draw the path from one image to another: straight, and along the arc.
 
-    The pairs are the first test digits with the labels 0 and 5, 1 and 6, ... 4 and 9.
+    The pairs are the first images of two classes, half the number of classes apart: 0 and 5, 1 and 6, ... 4 and 9. With
+    fewer than two classes they are the first images, in order.
 
     Args:
         decoder: the model.
-        images: the test digits, uint8 `[n, 28, 28]`.
-        labels: their labels, uint8 `[n]`.
+        images: the test images, uint8 `[n, 28, 28]`, n >= 2.
+        labels: their labels, uint8 `[n]`, or None.
         z_mean: their latents, float32 `[n, latent_dim]`.
+        about: what they show, for the labels of rows and the title.
         source: the source of the data, for the title.
         path: the PNG to write.
     """
-    _, first = np.unique(labels, return_index=True)
-    half = len(first) // 2
     walks = (linear, spherical) if decoder.latent_dim > 1 else (linear,)  # between two numbers there is only one path
     rows = []
-    for a, b in zip(first[:half], first[half : 2 * half], strict=True):
+    for a, b in _pairs(labels, len(images)):
         for walk in walks:
             decoded = decoder.pixels(walk(z_mean[a], z_mean[b], _STEPS))
             both = np.concatenate([images[a][None], decoded, images[b][None]])
-            pair = f"{labels[a]} to {labels[b]}, " if walk is linear else ""
+            ends = [] if labels is None else [shortened(about.classes[labels[row]], _LONGEST) for row in (a, b)]
+            pair = f"{' to '.join(ends)}, " if ends and walk is linear else ""
             rows.append(_Row(f"{pair}{walk.__name__}", both, apart=walk is linear))
     shares = [f"{share:g}" for share in np.linspace(0, 1, _STEPS).round(2)]
     names = " and ".join(walk.__name__ for walk in walks)
-    title = f"Interpolations between the latents of two test digits\n{names}, originals at both ends ({source})"
+    title = f"Interpolations between the latents of two test {about.noun}s\n{names}, originals at both ends ({source})"
     _draw(rows, ["original", *shares, "original"], title, path, scale=3, apart=(1, _STEPS + 1))
+
+
+def _pairs(labels: NDArray[np.uint8] | None, count: int) -> list[tuple[int, int]]:
+    """The rows of the images to walk between."""
+    first = np.arange(min(count, 2 * _MOST_PAIRS))
+    if labels is not None and (of_each := np.unique(labels, return_index=True)[1]).size > 1:
+        first = of_each
+    half = len(first) // 2
+    starts = np.unique(np.linspace(0, half - 1, min(half, _MOST_PAIRS)).round().astype(int))
+    return [(int(first[start]), int(first[start + half])) for start in starts]
 
 
 def linear(start: Floats, end: Floats, steps: int) -> Floats:
@@ -145,14 +165,14 @@ def _draw(
     apart: Sequence[int] = (),
     axes: Sequence[str] = (),
 ) -> None:
-    """Write rows of digits with their labels as a PNG, without interpolating any pixel.
+    """Write rows of images with their labels as a PNG, without interpolating any pixel.
 
     Args:
         rows: all of the same length.
         columns: the labels of the columns, written above them, or below if the sheet has axes.
         title: its first line is bold.
         path: the PNG to write.
-        scale: the factor by which the digits are enlarged.
+        scale: the factor by which the images are enlarged.
         apart: the columns that have a gap before them.
         axes: the labels of the horizontal and the vertical axis, if any.
     """

@@ -7,8 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.data.datasets import DATASETS
 from tests import onnx_models
 
+ABOUT = DATASETS["mnist"].about
+STATS = {
+    "source": "sample",
+    "about": ABOUT.as_json(),
+    "files": [],
+    "splits": {"train": {"images": 700}, "validation": {"images": 300}, "test": {"images": 600}},
+}
 PRICE = {
     "largest_difference": {"image": 0.02},
     "mean_difference": {"image": 0.003},
@@ -65,5 +73,5 @@ def prepared(tmp_path: Path) -> Path:
     for split, count in (("test", 600), ("train", 700)):
         np.save(folder / f"{split}_images.npy", generator.integers(0, 256, (count, 28, 28), np.uint8))
         np.save(folder / f"{split}_labels.npy", (np.arange(count) % 10).astype(np.uint8))
-    (folder / "stats.json").write_text(json.dumps({"source": "sample"}))
+    (folder / "stats.json").write_text(json.dumps(STATS))
     return folder

@@ -2,12 +2,16 @@ import json
 from itertools import takewhile
 
 import jsonschema
+import pytest
 
+from pipeline.data.datasets import DATASETS
+from pipeline.data.prepared import About
 from pipeline.evaluating.card import model_card
 from pipeline.shared.interface import MIXTURE, ROLES
-from tests.evaluating.conftest import MANIFEST
+from tests.evaluating.conftest import ABOUT, MANIFEST, STATS
 from tests.test_house import ROOT
 
+OWN = About("own images", "image", (), "", "")
 FIGURES = {
     "test": {"negative_elbo": 156.26, "reconstruction": 151.0, "kl": 5.26, "images": 1000},
     "likelihood": {
@@ -35,13 +39,13 @@ def test_the_manifest_of_these_tests_follows_the_schema() -> None:
 
 
 def test_the_card_states_figures_of_validation_and_test_digits() -> None:
-    card = model_card(MANIFEST, FIGURES)
+    card = model_card(MANIFEST, FIGURES, STATS, ABOUT)
     assert "| 333 validation | 155.00 | 150.00 | 5.00 |" in card
     assert "| 1,000 test | 156.26 | 151.00 | 5.26 |" in card
 
 
 def test_the_card_states_likelihood_latents_and_samples() -> None:
-    card = model_card(MANIFEST, FIGURES)
+    card = model_card(MANIFEST, FIGURES, STATS, ABOUT)
     for row in (
         "| Negative log-likelihood | 147.55 nats | Upper bound on ",
         "| \N{PLUS-MINUS SIGN} standard error | 0.456 nats | ",
@@ -60,7 +64,7 @@ def test_the_card_states_likelihood_latents_and_samples() -> None:
 
 def test_every_table_of_the_card_is_whole() -> None:
     """Each row has as many cells as its heading, and no line of a template stands between them."""
-    lines = model_card(MANIFEST, FIGURES).splitlines()
+    lines = model_card(MANIFEST, FIGURES, STATS, ABOUT).splitlines()
     starts = [i for i, line in enumerate(lines) if set(line) == set("|-")]
     assert len(starts) == 6
     for start in starts:
@@ -71,7 +75,7 @@ def test_every_table_of_the_card_is_whole() -> None:
 
 
 def test_the_card_states_each_variant_and_its_price() -> None:
-    card = model_card(MANIFEST, FIGURES)
+    card = model_card(MANIFEST, FIGURES, STATS, ABOUT)
     assert "| `decoder/model.onnx` | float32 | 1,615,925 |  | 1e-07 |  |" in card
     assert "| `decoder/model_quantized.onnx` | int8 | 422,834 | 0.00300 | 0.02 | +0.200 |" in card
 
@@ -80,28 +84,47 @@ def test_the_card_explains_a_mixture_where_there_is_one() -> None:
     file = "decoder/mixture/model.onnx"
     listed = [*MANIFEST["files"], {"path": file, "bytes": 1234, "sha256": "0" * 64}]
     card = model_card(
-        {**MANIFEST, "files": listed, "mixture": {"file": file, "largest_difference": {"numpy": {"z": 2e-6}}}}, FIGURES
+        {**MANIFEST, "files": listed, "mixture": {"file": file, "largest_difference": {"numpy": {"z": 2e-6}}}},
+        FIGURES,
+        STATS,
+        ABOUT,
     )
     assert f"| `{file}` | float32 | 1,234 |  | 2e-06 |  |" in card
     for tensor in (*MIXTURE.inputs, *MIXTURE.outputs):
         assert f"`{tensor.resolved(2)}` | {tensor.meaning}" in card
-        assert tensor.meaning not in model_card(MANIFEST, FIGURES)
+        assert tensor.meaning not in model_card(MANIFEST, FIGURES, STATS, ABOUT)
 
 
 def test_a_model_of_the_sample_cannot_pass_for_one_of_the_full_set() -> None:
-    assert "**a sample of 5,000 digits of MNIST, not the full set**" in model_card(MANIFEST, FIGURES)
-    full = {**MANIFEST, "data": {"source": "mnist", "files": []}}
-    assert "sample of 5,000" not in model_card(full, FIGURES)
+    assert "**a sample of 5,000 digits of MNIST, not the full set**" in model_card(MANIFEST, FIGURES, STATS, ABOUT)
+    full = model_card(MANIFEST, FIGURES, {**STATS, "source": "mnist"}, ABOUT)
+    assert "sample of 5,000" not in full
+    assert "1,000 training digits of MNIST, 333 of them held out for validation." in full
+
+
+@pytest.mark.parametrize(
+    ("source", "about"), [*((name, known.about) for name, known in DATASETS.items()), ("own", OWN)]
+)
+def test_the_card_speaks_of_what_the_data_show(source: str, about: About) -> None:
+    card = model_card(MANIFEST, FIGURES, {**STATS, "source": source}, about)
+    assert card.startswith(f"# Encoder and decoder of a variational autoencoder of {about.title}\n")
+    assert (f"{len(about.classes)} classes, by label from 0: {', '.join(about.classes)}." in card) == bool(
+        about.classes
+    )
+    assert f"Share of test {about.noun}s classified correctly" in card
+    assert ("digit" in card) == (about.noun == "digit")
+    assert ("of MNIST" in card) == (source == "mnist")
+    assert f"{about.citation}; licence {about.licence}." in card or source == "own"
 
 
 def test_the_card_explains_every_input_and_output() -> None:
-    card = model_card(MANIFEST, FIGURES)
+    card = model_card(MANIFEST, FIGURES, STATS, ABOUT)
     for role in MANIFEST["models"]:
         for tensor in (*ROLES[role].inputs, *ROLES[role].outputs):
             assert f"`{tensor.resolved(2)}` | {tensor.meaning}" in card
 
 
 def test_the_card_carries_the_snippets_as_they_stand() -> None:
-    card = model_card(MANIFEST, FIGURES)
+    card = model_card(MANIFEST, FIGURES, STATS, ABOUT)
     for snippet in (ROOT / "pipeline/evaluating/snippets").iterdir():
         assert snippet.read_text().rstrip() in card

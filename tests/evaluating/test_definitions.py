@@ -1,5 +1,6 @@
-from pipeline.evaluating.definitions import MEANINGS, flatten
+from pipeline.evaluating.definitions import GROUPS, MEANINGS, flatten, group_meaning
 
+NOTES = {"note", "not_measured"}  # whose value is the text
 METRICS = {
     "test": {"negative_elbo": 154.8608, "images": 10000},
     "latents": {"kl_per_latent": [3.0, 0.0, 1.5], "active_share": 0.6667, "note": "latents not in use: 1"},
@@ -31,4 +32,12 @@ def test_all_latents_at_the_prior_have_bars_without_length() -> None:
 
 
 def test_every_definition_is_a_sentence() -> None:
-    assert all(meaning.definition.endswith(".") for name, meaning in MEANINGS.items() if name != "note")
+    assert all(meaning.definition.endswith(".") for name, meaning in MEANINGS.items() if name not in NOTES)
+
+
+def test_definitions_are_in_the_words_of_the_data() -> None:
+    for noun in ("digit", "letter"):
+        figures = flatten(dict.fromkeys(MEANINGS, 1), noun)
+        words = [figure.meaning.definition for figure in figures] + [group_meaning(g, noun).definition for g in GROUPS]
+        assert sum(f"{noun}s" in text for text in words) > 10
+        assert not any("{" in text or ("digit" in text and noun != "digit") for text in words)

@@ -22,6 +22,7 @@ from pipeline.measures.likelihood import estimate_likelihood
 from pipeline.params import Evaluate
 from pipeline.shared.interface import IR_VERSION, OPSET
 from tests import onnx_models
+from tests.evaluating.conftest import STATS
 
 ROOT = Path(__file__).parent.parent.parent
 PARAMS = Evaluate(samples=2, importance_samples=4, neighbours=5, seed=3)
@@ -80,7 +81,7 @@ def test_every_figure_is_defined_in_the_documentation_the_report_and_the_card(
     figures = run(exports, prepared, reports)
     documentation, card = (ROOT / "docs/figures.md").read_text(), (exports / "README.md").read_text()
     names = {key.rpartition(".")[2] for key in (figure.key for figure in flatten(figures))} - {"source"}
-    assert names == set(MEANINGS) - {"note"}  # which is there only where latents are inactive
+    assert names == set(MEANINGS) - {"note", "not_measured"}  # which are there only where something is missing
     for name in MEANINGS:
         assert f"`{name.removesuffix('_pixels')}`" in documentation, name
     for group in GROUPS:
@@ -190,9 +191,30 @@ def test_missing_digits_name_the_stage_to_run(name: str, exports: Path, prepared
 
 
 def test_stats_without_a_source_are_refused(exports: Path, prepared: Path, reports: Path) -> None:
-    (prepared / "stats.json").write_text("{}")
+    stats = {name: value for name, value in STATS.items() if name != "source"}
+    (prepared / "stats.json").write_text(json.dumps(stats))
     with pytest.raises(FormatError, match=r"stats\.json does not name the source; run `vae prepare` again"):
         run(exports, prepared, reports)
+
+
+@pytest.mark.parametrize("kind", ["no labels", "one class", "26 classes"])
+def test_classifiers_are_measured_where_there_are_classes(
+    kind: str, exports: Path, prepared: Path, reports: Path
+) -> None:
+    """Elsewhere the figures say why they are not there."""
+    full = run(exports, prepared, reports)["latents"]
+    classes = {"no labels": [], "one class": ["boot"], "26 classes": list("abcdefghijklmnopqrstuvwxyz")}[kind]
+    for split, count in (("test", 600), ("train", 700)):
+        np.save(prepared / f"{split}_labels.npy", (np.arange(count) % max(1, len(classes))).astype(np.uint8))
+    about = {**STATS["about"], "noun": "letter", "classes": classes}
+    (prepared / "stats.json").write_text(json.dumps({**STATS, "source": "own", "about": about}))
+    figures = run(exports, prepared, reports)["latents"]
+    card = (exports / "README.md").read_text()
+    reason = {"no labels": "they have no labels", "one class": "those for training are of one class"}.get(kind)
+    accuracies = {name for name in full if "accuracy" in name}
+    assert set(figures) == set(full) - accuracies | {"not_measured"} if reason else set(figures) == set(full)
+    assert (f"| Not measured | | how well classifiers recognise the images: {reason} |" in card) == bool(reason)
+    assert ("letters classified correctly" in card) == (not reason)
 
 
 LOADED = """

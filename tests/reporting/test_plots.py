@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,14 @@ def draw(latent_dim: int) -> NDArray[np.float32]:
     return np.random.default_rng(0).standard_normal((300, latent_dim), np.float32)
 
 
-def plotted(z_mean: NDArray[np.float32], path: Path, labels: NDArray[np.uint8] = LABELS) -> bytes:
+def plotted(
+    z_mean: NDArray[np.float32],
+    path: Path,
+    labels: NDArray[np.uint8] | None = LABELS,
+    classes: Sequence[str] = tuple("0123456789"),
+) -> bytes:
     """The picture, where the latents number 0, 1, … have a KL of 0, 1, … nats."""
-    scatter_latents(z_mean, labels, list(range(z_mean.shape[1])), "Latents", path)
+    scatter_latents(z_mean, labels, classes, list(range(z_mean.shape[1])), "Latents", path)
     return path.read_bytes()
 
 
@@ -87,6 +93,38 @@ def test_one_latent_is_plotted_against_the_digit(tmp_path: Path) -> None:
     rows, columns = np.nonzero(saturation > 0.25)
     assert np.ptp(columns) < 60
     assert np.ptp(rows) > 500
+
+
+@pytest.mark.parametrize("latent_dim", [1, 2])
+@pytest.mark.parametrize(
+    "classes",
+    [
+        [],
+        ["boot", "bag"],
+        list("abcdefghijklmnopqrstuvwxyz"),
+        [f"class {number}" for number in range(47)],
+        [str(number) for number in range(256)],
+    ],
+    ids=len,
+)
+def test_any_number_of_classes_is_drawn(classes: list[str], latent_dim: int, tmp_path: Path) -> None:
+    labels = (np.arange(300) % len(classes)).astype(np.uint8) if classes else None
+    first = plotted(draw(latent_dim), tmp_path / "first.png", labels, classes)
+    assert plotted(draw(latent_dim), tmp_path / "second.png", labels, classes) == first
+    with Image.open(tmp_path / "first.png") as png:
+        assert png.width == 1209
+        assert png.height < 8000
+    hues, saturation = hue_and_saturation(tmp_path / "first.png")
+    assert len(np.unique(hues[saturation > 0.35].round())) >= min(5, len(classes))
+
+
+def test_two_classes_of_one_colour_differ_in_shape(tmp_path: Path) -> None:
+    names = [f"class {number}" for number in range(20)]
+    z_mean = draw(2)
+    pictures = {
+        number: plotted(z_mean, tmp_path / "latents.png", np.full(300, number, np.uint8), names) for number in (3, 13)
+    }
+    assert pictures[3] != pictures[13]
 
 
 @pytest.mark.parametrize("epochs", [1, 3, 200])

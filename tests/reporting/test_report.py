@@ -13,11 +13,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from pipeline.cli import app
+from pipeline.data.datasets import DATASETS
+from pipeline.data.prepared import About
 from pipeline.errors import DataError, FormatError, ModelError, OutputError
 from pipeline.evaluating.definitions import flatten
 from pipeline.reporting.report import Inputs, report
 from tests import onnx_models
-from tests.evaluating.conftest import MANIFEST
+from tests.evaluating.conftest import MANIFEST, STATS
 from tests.reporting.test_plots import curves
 
 METRICS: dict[str, Any] = {
@@ -78,6 +80,7 @@ def save_inputs(folder: Path, latent_dim: int = 2) -> Inputs:
     prepared.mkdir()
     np.save(prepared / "test_images.npy", np.random.default_rng(6).integers(0, 256, (60, 28, 28), np.uint8))
     np.save(prepared / "test_labels.npy", (np.arange(60) % 10).astype(np.uint8))
+    (prepared / "stats.json").write_text(json.dumps(STATS))
     (folder / "metrics.json").write_text(json.dumps(METRICS))
     (folder / "training.json").write_text(json.dumps(ORIGIN))
     return Inputs(exports, prepared, folder / "training.json", curves(folder / "curves", 3), folder / "metrics.json")
@@ -113,7 +116,7 @@ def page(written: Path) -> Page:
 
 
 def test_the_page_states_every_figure(page: Page) -> None:
-    for figure in flatten({name: group for name, group in METRICS.items() if isinstance(group, dict)}):
+    for figure in flatten({name: group for name, group in METRICS.items() if isinstance(group, dict)}, "digit"):
         assert any(attributes.get("id") == figure.key for _, attributes in page.tags), figure.key
         for value in [figure.value] if not figure.bars else [value for value, _ in figure.bars]:
             assert value in page.text
@@ -256,3 +259,25 @@ def test_a_plots_folder_with_other_files_is_refused_and_untouched(inputs: Inputs
     with pytest.raises(OutputError, match=r"already holds 'holiday\.png'"):
         run(inputs, reports)
     assert [path.name for path in reports.rglob("*")] == ["plots", "holiday.png"]
+
+
+@pytest.mark.parametrize("name", [*DATASETS, "own"])
+def test_the_page_speaks_of_what_the_data_show(name: str, inputs: Inputs, reports: Path) -> None:
+    about = DATASETS[name].about if name in DATASETS else About("own images", "image", (), "", "")
+    labels = np.arange(60) % max(1, len(about.classes))
+    np.save(inputs.prepared / "test_labels.npy", labels.astype(np.uint8))
+    (inputs.prepared / "stats.json").write_text(json.dumps({**STATS, "source": name, "about": about.as_json()}))
+    reason = "how well classifiers recognise the images: they have no labels"
+    latents = METRICS["latents"] if about.classes else {"kl_per_latent": [3.125, 2.5], "not_measured": reason}
+    inputs.metrics.write_text(json.dumps({**METRICS, "source": name, "latents": latents}))
+    inputs.origin.write_text(json.dumps({**ORIGIN, "data": {"source": name, "files": []}}))
+    page = run(inputs, reports)
+    text = " ".join(page.text.split())
+    assert f"Variational autoencoder of {about.title}" in text
+    assert f"The test {about.noun}s were used for nothing but" in text
+    assert f"Test {about.noun}s in latent space" in text
+    assert f"{about.citation} ({about.licence})." in text or name == "own"
+    assert (f"Classes, by label from 0: {', '.join(about.classes)}." in text) == bool(about.classes)
+    assert (reason in text) == ("because the data have no labels" in text) == (not about.classes)
+    assert ("digit" in text.lower()) == (about.noun == "digit")
+    assert "This is not the full MNIST" not in text

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist
 
@@ -9,6 +10,7 @@ from PIL import Image
 from pipeline.inference.session import Decoder
 from pipeline.reporting.sheets import interpolations, linear, manifold, spherical, traversals
 from tests import onnx_models
+from tests.evaluating.conftest import ABOUT
 
 Pixels = NDArray[np.uint8]
 
@@ -42,8 +44,8 @@ def test_every_number_of_latents_is_drawn_with_equal_bytes(latent_dim: int, tmp_
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
         manifold(model, kl, "sample", tmp_path / name / "manifold.png")
-        traversals(model, z_mean[0], 7, kl, "sample", tmp_path / name / "traversals.png")
-        interpolations(model, images, labels, z_mean, "sample", tmp_path / name / "interpolations.png")
+        traversals(model, z_mean[0], "test digit: 7", kl, "sample", tmp_path / name / "traversals.png")
+        interpolations(model, images, labels, z_mean, ABOUT, "sample", tmp_path / name / "interpolations.png")
         written.append({file.name: file.read_bytes() for file in (tmp_path / name).iterdir()})
     assert written[0] == written[1]
     for file in (tmp_path / "first").iterdir():
@@ -68,7 +70,7 @@ def test_the_manifold_spans_the_two_most_active_latents(tmp_path: Path) -> None:
 def test_a_traversal_changes_one_latent_and_keeps_the_others(tmp_path: Path) -> None:
     model = decoder(3, tmp_path)
     start = np.array([0.5, -1, 2], np.float32)
-    traversals(model, start, 7, [0.3, 0.2, 0.1], "sample", tmp_path / "traversals.png")
+    traversals(model, start, "test digit: 7", [0.3, 0.2, 0.1], "sample", tmp_path / "traversals.png")
     for latent in range(3):
         z = start.copy()
         z[latent] = -3
@@ -79,7 +81,7 @@ def test_at_most_20_latents_are_traversed_the_most_active(tmp_path: Path) -> Non
     model = decoder(30, tmp_path)
     kl = [float(latent) for latent in range(30)]
     start = np.zeros(30, np.float32)
-    traversals(model, start, 7, kl, "sample", tmp_path / "traversals.png")
+    traversals(model, start, "test digit: 7", kl, "sample", tmp_path / "traversals.png")
     for latent, shown in ((29, True), (10, True), (9, False)):
         z = start.copy()
         z[latent] = 3
@@ -90,12 +92,35 @@ def test_interpolations_show_originals_and_both_ways(tmp_path: Path) -> None:
     model = decoder(2, tmp_path)
     images = np.random.default_rng(2).integers(0, 256, (10, 28, 28), np.uint8)
     z_mean = np.random.default_rng(3).standard_normal((10, 2), np.float32)
-    interpolations(model, images, np.arange(10, dtype=np.uint8), z_mean, "sample", tmp_path / "ways.png")
+    interpolations(model, images, np.arange(10, dtype=np.uint8), z_mean, ABOUT, "sample", tmp_path / "ways.png")
     assert shows(tmp_path / "ways.png", images[4], scale=3)
     assert shows(tmp_path / "ways.png", images[9], scale=3)
     for walk in (linear, spherical):
         middle = walk(z_mean[4], z_mean[9], 11)[5]
         assert shows(tmp_path / "ways.png", model.pixels(middle[None])[0], scale=3)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "ends", "left_out"),
+    [
+        (None, [(0, 5), (4, 9)], 10),  # no labels: the first images
+        ([3] * 30, [(0, 5), (4, 9)], 10),  # so with one class
+        ([*range(26), 0, 0, 0, 0], [(0, 13), (12, 25)], 1),  # some of all pairs of 26 classes
+        ([8, 8, 2, *[8] * 27], [(2, 0)], 1),
+    ],
+)
+def test_interpolations_pair_classes_or_else_the_first_images(
+    numbers: list[int] | None, ends: list[tuple[int, int]], left_out: int, tmp_path: Path
+) -> None:
+    model = decoder(2, tmp_path)
+    images = np.random.default_rng(2).integers(0, 256, (30, 28, 28), np.uint8)
+    z_mean = np.random.default_rng(3).standard_normal((30, 2), np.float32)
+    labels = None if numbers is None else np.array(numbers, np.uint8)
+    about = replace(ABOUT, classes=tuple(f"a class with the number {number}" for number in range(26)))
+    interpolations(model, images, labels, z_mean, about, "own", tmp_path / "ways.png")
+    for pair in ends:
+        assert all(shows(tmp_path / "ways.png", images[row], scale=3) for row in pair)
+    assert not shows(tmp_path / "ways.png", images[left_out], scale=3)
 
 
 def test_a_line_has_both_ends_and_even_steps() -> None:

@@ -1,4 +1,4 @@
-// Draw the digit in the middle of the latents with ONNX Runtime's C++ API; run beside `decoder/`.
+// Draw the image in the middle of the latents with ONNX Runtime's C++ API; run beside `decoder/`.
 // Not tested: no package that this project's tests can install has the headers. Link with -lonnxruntime.
 #include <onnxruntime_cxx_api.h>
 #include <cstdint>

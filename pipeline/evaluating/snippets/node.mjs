@@ -1,4 +1,4 @@
-// Draw the digit in the middle of the latents. Run beside `decoder/` after `npm install onnxruntime-node`.
+// Draw the image in the middle of the latents. Run beside `decoder/` after `npm install onnxruntime-node`.
 import { InferenceSession, Tensor } from "onnxruntime-node";
 
 const session = await InferenceSession.create("decoder/model.onnx");

@@ -1,4 +1,4 @@
-"""Draw the digit in the middle of the latents. Needs numpy and onnxruntime; run beside `decoder/`."""
+"""Draw the image in the middle of the latents. Needs numpy and onnxruntime; run beside `decoder/`."""
 
 import numpy as np
 import onnxruntime as ort
