@@ -31,6 +31,11 @@ class About:
     """Empty if it is not known; so with the citation."""
     citation: str
 
+    @property
+    def a_noun(self) -> str:
+        """The noun with its article."""
+        return f"{'an' if self.noun[0] in 'aeiou' else 'a'} {self.noun}"
+
     def as_json(self) -> dict[str, Any]:
         """What `stats.json` holds."""
         return {**asdict(self), "classes": list(self.classes)}

@@ -1,5 +1,6 @@
-"""Stage `explore`: build a static page from a bundle and the latents of the test digits."""
+"""Stage `explore`: build a static page from a bundle and the latents of the test images."""
 
+import html
 import json
 import shutil
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data.prepared import read_split
+from pipeline.data.prepared import About, read_about, read_split
 from pipeline.errors import BundleError, DataError
 from pipeline.exploring.node import SITE, bundle_scripts, node_modules
 from pipeline.exploring.serve import POLICY
@@ -20,11 +21,11 @@ from pipeline.measures.elbo import kl_per_latent
 from pipeline.shared.files import atomic_folder, sha256
 from pipeline.shared.interface import FLOAT32
 
-SITE_FILE, SITE_SCHEMA = "site.json", 1
+SITE_FILE, SITE_SCHEMA = "site.json", 2
 RUNTIME = "ort-wasm-simd-threaded.wasm"
 NO_LABEL = 255
-COLUMNS = 100  # digits in a row of the sheet
-LEVELS = 32  # of grey: a third smaller than with 256, and moves a digit's latents by less than a dot's width
+COLUMNS = 100  # images in a row of the sheet
+LEVELS = 32  # of grey: a third smaller than with 256, and moves an image's latents by less than a dot's width
 OWN = ("*.html", "*.css", "*.svg", "*.js", "*.wasm", "*.txt", SITE_FILE, "data", "encoder", "decoder")
 PACKAGES = (  # whose licence notices are not in their code
     *(f"d3-{part}" for part in ("array", "color", "dispatch", "drag", "ease", "interpolate", "selection", "timer")),
@@ -41,16 +42,16 @@ def build(exports: Path, latents: Path, prepared: Path, output: Path) -> dict[st
 
     Args:
         exports: the bundle of both models.
-        latents: the latents of the test digits, as Parquet written by `vae encode`.
-        prepared: the folder of the prepared arrays, which has the test digits themselves.
+        latents: the latents of the test images, as Parquet written by `vae encode`.
+        prepared: the folder of the prepared arrays, which has the test images themselves, and what they show.
         output: the folder to write; it appears complete or not at all.
 
     Raises:
         ToolError: Node is missing, or the npm packages cannot be installed.
         BundleError: a file of the bundle is missing or damaged.
-        DataError: the latents or the digits are missing, or were not encoded by these models.
+        DataError: the latents or the images are missing, or were not encoded by these models.
     """
-    about = open_bundle(exports)
+    about, shown = open_bundle(exports), read_about(prepared)
     missing = {"encoder", "decoder"} - set(about.models)
     if missing:
         raise BundleError(f"{exports} holds no {' and no '.join(sorted(missing))}; expected the output of `vae export`")
@@ -58,19 +59,22 @@ def build(exports: Path, latents: Path, prepared: Path, output: Path) -> dict[st
     images, _ = read_split(prepared, "test")
     if rows.index.max() >= len(images):
         raise DataError(
-            f"{latents} has row {rows.index.max():,}, {prepared} only {len(images):,} test digits; "
+            f"{latents} has row {rows.index.max():,}, {prepared} only {len(images):,} test images; "
             "run `vae encode` again"
         )
     with atomic_folder(output, owns=OWN) as beside:
-        _write_code(beside)
+        _write_code(beside, shown)
         (beside / "data").mkdir()
         step = _write_latents(beside / "data/latents.bin", rows)
-        _write_sheet(beside / "data/digits.webp", images[rows.index])
-        files = {"latents": "data/latents.bin", "digits": "data/digits.webp", **_copy_models(exports, about, beside)}
+        _write_sheet(beside / "data/images.webp", images[rows.index])
+        files = {"latents": "data/latents.bin", "images": "data/images.webp", **_copy_models(exports, about, beside)}
         content = {
             "schema": SITE_SCHEMA,
             "latent_dim": about.latent_dim,
-            "digits": len(rows.index),
+            "title": shown.title,
+            "noun": shown.noun,
+            "classes": shown.classes,
+            "images": len(rows.index),
             "columns": COLUMNS,
             "step": step,
             "kl": _rounded(kl_per_latent(rows.z_mean, rows.z_log_var).mean(axis=0)),
@@ -79,7 +83,7 @@ def build(exports: Path, latents: Path, prepared: Path, output: Path) -> dict[st
         }
         (beside / SITE_FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         sizes = [file.stat().st_size for file in beside.rglob("*") if file.is_file()]
-    return {"folder": str(output), "files": len(sizes), "bytes": sum(sizes), "digits": len(rows.index)}
+    return {"folder": str(output), "files": len(sizes), "bytes": sum(sizes), "images": len(rows.index)}
 
 
 def _read_latents(path: Path, exports: Path, about: Manifest) -> EncodedRows:
@@ -90,12 +94,16 @@ def _read_latents(path: Path, exports: Path, about: Manifest) -> EncodedRows:
     return rows
 
 
-def _write_code(folder: Path) -> None:
+def _write_code(folder: Path, shown: About) -> None:
     bundle_scripts({"app": "main.ts", "worker": "worker.ts"}, folder)
     for name in ("style.css", "icon.svg"):
         shutil.copyfile(SITE / name, folder / name)
     page = (SITE / "index.html").read_text(encoding="utf-8")
-    (folder / "index.html").write_text(page.replace("{{policy}}", POLICY), encoding="utf-8")
+    noun = shown.noun
+    words = {"title": shown.title, "noun": noun, "Noun": noun.capitalize(), "a_noun": shown.a_noun, "policy": POLICY}
+    for name, word in words.items():
+        page = page.replace(f"{{{{{name}}}}}", word if word is POLICY else html.escape(word))
+    (folder / "index.html").write_text(page, encoding="utf-8")
     modules = node_modules()
     shutil.copyfile(modules / "onnxruntime-web/dist" / RUNTIME, folder / RUNTIME)
     notices = (f"{name}\n\n{(modules / name / 'LICENSE').read_text(encoding='utf-8')}" for name in PACKAGES)
@@ -114,7 +122,7 @@ def _write_latents(path: Path, rows: EncodedRows) -> list[float]:
 
 
 def _write_sheet(path: Path, images: NDArray[np.uint8]) -> None:
-    """Write all digits as one sheet, row by row: one small file instead of 10,000."""
+    """Write all images as one sheet, row by row: one small file instead of 10,000."""
     from PIL import Image  # noqa: PLC0415
 
     grey = np.rint(np.rint(images / 255 * (LEVELS - 1)) * (255 / (LEVELS - 1))).astype(np.uint8)

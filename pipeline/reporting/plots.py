@@ -94,7 +94,9 @@ def scatter_latents(
             label = classes[number] if found and not written and layer == 0 and number in shown else None
             plot.scatter(x[rows], y[rows], linewidths=0, label=label, **style)
     if found and not written and not single:
-        upper.legend(loc="outside right upper", frameon=False, ncols=1 + (len(shown) > 30), fontsize="small")
+        upper.legend(
+            loc="outside right upper", frameon=False, ncols=1 + (len(shown) > 30), fontsize="small", markerscale=2
+        )
     if single:
         plot.set_yticks(found, [classes[number] for number in found])
     plot.set_xlabel(axis_label(axes[0], kl_per_latent))

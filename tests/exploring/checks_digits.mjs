@@ -28,7 +28,7 @@ export const DIGITS = {
     assert.ok((await ink(page, "seen")).alpha > 30);
     assert.match(await page.locator("#placed").textContent(), /^z_mean \(.*standard deviation \(/);
     for (const canvas of await page.locator("#neighbours canvas").all())
-      assert.match(await canvas.getAttribute("aria-label"), /^Test digit \d+, a \d$/);
+      assert.match(await canvas.getAttribute("aria-label"), /^Test digit \d+: \d$/);
     assert.ok(seen.asked.some((url) => url.includes("encoder/")));
     await page.locator("#clear").click();
     assert.equal((await state(page)).drawing, null);

@@ -8,7 +8,7 @@ export const PAGE = {
     const origin = new URL(task.url).origin;
     for (const url of seen.asked) assert.equal(new URL(url).origin, origin, url);
     const paths = seen.asked.map((url) => url.slice(task.url.length));
-    assert.deepEqual(paths.filter((path) => /encoder|int8|quantized|digits/.test(path)), []);
+    assert.deepEqual(paths.filter((path) => /encoder|int8|quantized|images/.test(path)), []);
     assert.equal(new Set(paths).size, paths.length, `asked for twice: ${paths}`);
     for (const url of seen.asked) assert.ok(url.startsWith(task.url), `${url} is not below ${task.url}`);
   },

@@ -30,7 +30,7 @@ def test_the_site_holds_what_it_lists(site: Callable[[int], Path], latent_dim: i
     folder = site(latent_dim)
     about = json.loads((folder / "site.json").read_text())
     assert about["latent_dim"] == latent_dim == len(about["kl"]) == len(about["step"])
-    assert set(about["files"]) == {"latents", "digits", "decoder", "decoder_int8", "encoder"}
+    assert set(about["files"]) == {"latents", "images", "decoder", "decoder_int8", "encoder"}
     for listed in about["files"].values():
         content = (folder / listed["path"]).read_bytes()
         assert len(content) == listed["bytes"]
@@ -42,7 +42,7 @@ def test_latents_are_those_of_the_bundle(material: Make, site: Callable[[int], P
     folder, table = site(latent_dim), pq.read_table(material(latent_dim).latents)
     about = json.loads((folder / "site.json").read_text())
     content = (folder / "data/latents.bin").read_bytes()
-    count = about["digits"] * latent_dim
+    count = about["images"] * latent_dim
     z = np.frombuffer(content, "<i2", count).reshape(-1, latent_dim) * np.array(about["step"])
     of = {name: np.array(table[name].to_pylist(), np.float32) for name in ("z_mean", "z_log_var")}
     assert np.abs(z - of["z_mean"]).max() <= max(about["step"]) / 2 * 1.001 < 2e-3
@@ -61,7 +61,7 @@ def test_the_plane_is_that_of_a_singular_value_decomposition(material: Make, sit
 
 def test_the_sheet_shows_the_test_digits(material: Make, site: Callable[[int], Path]) -> None:
     images = np.load(material(1).prepared / "test_images.npy")
-    with Image.open(site(1) / "data/digits.webp") as image:
+    with Image.open(site(1) / "data/images.webp") as image:
         sheet = np.array(image.convert("L"))
     row, column = divmod(537, 100)
     tile = sheet[row * 28 : row * 28 + 28, column * 28 : column * 28 + 28]

@@ -116,11 +116,11 @@ export const TROUBLES = {
   },
 
   async "lost pictures are told"({ page, visit }) {
-    await page.route("**/data/digits.webp", (route) => route.fulfill({ status: 404 }));
+    await page.route("**/data/images.webp", (route) => route.fulfill({ status: 404 }));
     await visit(page);
     await page.locator("#random-digit").click();
     await page.locator("#drawing-problem:not([hidden])").waitFor();
-    assert.match(await page.locator("#drawing-problem").textContent(), /digits\.webp is missing/);
+    assert.match(await page.locator("#drawing-problem").textContent(), /images\.webp is missing/);
   },
 
   async "a file that is no image"({ page, visit, task }) {

@@ -49,7 +49,8 @@ test("the map shows the two latents of largest KL, in the order of their numbers
 });
 
 test("a single latent is the first axis and moves alone", () => {
-  const plane = latentPlane({ latent_dim: 1, kl: [4] });
+  const plane = latentPlane({ latent_dim: 1, kl: [4], noun: "digit", classes: ["0", "1"] });
+  assert.deepEqual(plane.labels, ["z[0], KL 4.00 nats", "digit"]);
   near(project(plane, [1.5]), [1.5, 0]);
   near(move(plane, Float32Array.of(1.5), [-1, 7]), [-1]);
 });

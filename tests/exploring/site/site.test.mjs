@@ -3,19 +3,19 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { createServer } from "node:http";
 import test from "node:test";
-import { Problem, readFile, readLatents, readSite } from "../../../pipeline/exploring/site/src/site";
+import { kindOf, nameOf, Problem, readFile, readLatents, readSite } from "../../../pipeline/exploring/site/src/site";
 import { near } from "./near.mjs";
 
 // Two digits with two latents: int16, the low byte first, then the labels.
 const LATENTS = Uint8Array.of(1, 0, 0, 1, 0xff, 0xff, 0, 0x80, 7, 255);
 const FILE = { path: "data/latents.bin", bytes: 10, sha256: createHash("sha256").update(LATENTS).digest("hex") };
-const SITE = { schema: 1, latent_dim: 2, digits: 2, step: [0.5, 0.001], files: { latents: FILE } };
+const SITE = { schema: 2, latent_dim: 2, images: 2, step: [0.5, 0.001], files: { latents: FILE } };
 const FILES = {
   "/good/site.json": JSON.stringify(SITE),
   "/good/data/latents.bin": LATENTS,
   "/altered/data/latents.bin": LATENTS.toReversed(),
   "/short/data/latents.bin": LATENTS.subarray(1),
-  "/newer/site.json": JSON.stringify({ ...SITE, schema: 2 }),
+  "/newer/site.json": JSON.stringify({ ...SITE, schema: 3 }),
   "/foreign/site.json": "<!doctype html>",
 };
 
@@ -31,8 +31,8 @@ test("latents are read in the steps of their latent, then labels", async () => {
   assert.deepEqual([...labels], [7, 255]);
 });
 
-test("latents of another number of digits are refused", async () => {
-  await assert.rejects(readLatents({ ...SITE, digits: 3 }, `${base}/good/`), /does not hold 3 digits/);
+test("latents of another number of images are refused", async () => {
+  await assert.rejects(readLatents({ ...SITE, images: 3 }, `${base}/good/`), /does not hold 3 images/);
 });
 
 for (const [folder, pattern] of Object.entries({
@@ -55,4 +55,13 @@ for (const folder of ["newer", "foreign"])
 
 test("a server that is gone is told", async () => {
   await assert.rejects(readFile(FILE, "http://127.0.0.1:1/"), /could not be loaded: the server does not answer/);
+});
+
+test("an image is called by its class, or by its row where it has none", () => {
+  const shop = { noun: "image", classes: ["boot", "bag"] };
+  const labels = Uint8Array.of(1, 0, 255);
+  const names = [0, 1, 2].map((row) => nameOf(shop, labels, row));
+  assert.deepEqual(names, ["bag", "boot", "number 2"]);
+  assert.equal(nameOf({ ...shop, classes: [] }, labels, 0), "number 0");
+  assert.deepEqual([kindOf(shop), kindOf({ ...shop, noun: "letter" })], ["class", "letter"]);
 });

@@ -1,8 +1,9 @@
 /** The sliders, the legend, the map's options and the buttons around it. */
 import { find, make } from "./dom";
 import { byActivity } from "./plane";
-import type { Latents, Site } from "./site";
+import { kindOf, type Latents, type Site } from "./site";
 import { type State, type Store, WHOLE } from "./state";
+import { readTheme, whenThemeChanges } from "./theme";
 
 /** A slider for each latent, the most active first. */
 export function buildSliders(store: Store, site: Site): void {
@@ -40,31 +41,39 @@ function gaussian(): number {
   return Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
 }
 
-/** A button for each digit, which hides or shows its dots. */
-export function buildLegend(store: Store, latents: Latents): void {
+/** A button for each class, which hides or shows its dots; nothing where there are no classes. */
+export function buildLegend(store: Store, site: Site, latents: Latents): void {
   const present = new Set(latents.labels);
-  const buttons = [...Array(10).keys()]
-    .filter((digit) => present.has(digit))
-    .map((digit) => {
-      const swatch = make("span", { className: `swatch digit-${digit}` });
-      const button = make("button", { type: "button", className: "key" }, swatch, String(digit));
-      button.ariaLabel = `Digit ${digit}`;
+  const kind = kindOf(site);
+  const buttons = [...site.classes.entries()]
+    .filter(([label]) => present.has(label))
+    .map(([label, name]) => {
+      const swatch = make("span", { className: "swatch" });
+      const button = make("button", { type: "button", className: "key" }, swatch, name);
+      button.ariaLabel = `${kind[0].toUpperCase()}${kind.slice(1)} ${name}`;
       button.addEventListener("click", () => {
         const hidden = new Set(store.state.hidden);
-        if (!hidden.delete(digit)) hidden.add(digit);
+        if (!hidden.delete(label)) hidden.add(label);
         store.change({ hidden });
       });
       find("legend").append(button);
-      return { digit, button };
+      return { label, button, swatch };
     });
+  find("legend").hidden = buttons.length === 0;
+  const paint = () => {
+    const { classes } = readTheme(site.classes.length);
+    for (const { label, swatch } of buttons) swatch.style.setProperty("--colour", classes[label]);
+  };
+  paint();
+  whenThemeChanges(paint);
   const all = make("button", { type: "button", className: "key" }, "all");
   all.addEventListener("click", () => {
     const none = store.state.hidden.size === 0;
-    store.change({ hidden: new Set(none ? buttons.map(({ digit }) => digit) : []) });
+    store.change({ hidden: new Set(none ? buttons.map(({ label }) => label) : []) });
   });
   find("legend").append(all);
   const show = ({ hidden }: State) => {
-    for (const { digit, button } of buttons) button.ariaPressed = String(!hidden.has(digit));
+    for (const { label, button } of buttons) button.ariaPressed = String(!hidden.has(label));
     all.textContent = hidden.size ? "all" : "none";
   };
   show(store.state);

@@ -1,10 +1,10 @@
-/** The digit at the point: decoded as it moves, described in words, and compared with int8 on request. */
+/** The image at the point: decoded as it moves, described in words, and compared with int8 on request. */
 import { complain, find, settled, words } from "./dom";
 import type { LatentMap } from "./map";
 import { latest, type Models } from "./models";
 import { describe, paint } from "./paint";
 import { nearest } from "./plane";
-import type { Latents } from "./site";
+import { type Latents, nameOf, type Site } from "./site";
 import type { State, Store } from "./state";
 import { whenThemeChanges } from "./theme";
 
@@ -40,6 +40,7 @@ export class DigitView {
     readonly store: Store,
     readonly models: Models,
     readonly map: LatentMap,
+    readonly site: Site,
     readonly latents: Latents,
     readonly whenDecoded: () => void,
   ) {
@@ -101,9 +102,9 @@ export class DigitView {
   #announce(): void {
     const { z } = this.store.state;
     const [{ row, distance }] = nearest(this.latents.z, z, 1);
-    const label = this.latents.labels[row];
-    const digit = label < 10 ? `a ${label}` : "unlabelled";
-    find("nearest-to-point").textContent = `Nearest test digit: ${digit}, ${distance.toFixed(2)} away.`;
-    describe(this.#canvas, `The decoded digit at z = ${words(z)}; the nearest test digit is ${digit}.`);
+    const { noun } = this.site;
+    const name = nameOf(this.site, this.latents.labels, row);
+    find("nearest-to-point").textContent = `Nearest test ${noun}: ${name}, ${distance.toFixed(2)} away.`;
+    describe(this.#canvas, `The decoded ${noun} at z = ${words(z)}; the nearest test ${noun}: ${name}.`);
   }
 }

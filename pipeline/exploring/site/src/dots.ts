@@ -1,10 +1,9 @@
-/** The test digits as dots, coloured by digit. */
+/** The test images as dots, coloured by class. */
 import type { Frame } from "./frame";
 import { type Plane, type Point, project } from "./plane";
 import type { Latents } from "./site";
 import type { Theme } from "./theme";
 
-const NONE = 255;
 const OPACITY = 0.75;
 const SMALL = 2.4; // device pixels
 const BLOCK = 500; // dots drawn colour by colour: changing colours is slow, and no colour may cover all others
@@ -15,13 +14,15 @@ export class Dots {
   /** The distance from the origin within which 99 % of them lie, with a margin. */
   readonly radius: number;
   readonly #order: Uint32Array;
-  /** The middle of each digit's dots. */
+  /** The middle of each class' dots. */
   readonly #middles = new Map<number, [number, number]>();
   #stamps: { theme: Theme; radius: number; of: HTMLCanvasElement[] } | null = null;
 
   constructor(
     readonly latents: Latents,
     readonly plane: Plane,
+    /** Their names, by label. */
+    readonly classes: readonly string[],
   ) {
     const size = plane.mean.length;
     const count = latents.labels.length;
@@ -34,8 +35,9 @@ export class Dots {
     if (size === 1)
       for (let i = 0; i < count; i++) {
         const jitter = ((i * 0.618034) % 1) - 0.5; // spread evenly, the same each time
-        const row = latents.labels[i] === NONE ? 0 : latents.labels[i] - 4.5;
-        this.places[i * 2 + 1] = ((row + jitter * 0.5) / 5) * this.radius;
+        const last = classes.length - 1;
+        const row = latents.labels[i] > last ? 0 : latents.labels[i] - last / 2;
+        this.places[i * 2 + 1] = (row + jitter * 0.5) * (2 / Math.max(2, classes.length)) * this.radius;
       }
     this.#order = Uint32Array.from(latents.labels.keys()).sort(
       (a, b) => Math.floor(a / BLOCK) - Math.floor(b / BLOCK) || latents.labels[a] - latents.labels[b],
@@ -53,7 +55,7 @@ export class Dots {
     const square = radius * devicePixelRatio < SMALL;
     const stamps = square ? [] : this.#stampsFor(theme, radius);
     const side = square ? radius * 1.8 : stamps[0].width / devicePixelRatio;
-    const colours = [...theme.digits, theme.none];
+    const colours = [...theme.classes, theme.none];
     const { width, height, scale } = frame;
     const [left, top] = frame.toScreen([0, 0]);
     const { labels } = this.latents;
@@ -65,7 +67,7 @@ export class Dots {
       const x = left + this.places[row * 2] * scale - side / 2;
       const y = top - this.places[row * 2 + 1] * scale - side / 2;
       if (x < -side || y < -side || x > width || y > height) continue;
-      const wanted = Math.min(label, 10);
+      const wanted = Math.min(label, theme.classes.length);
       if (!square) to.drawImage(stamps[wanted], x, y, side, side);
       else {
         if (wanted !== colour) to.fillStyle = colours[wanted];
@@ -76,40 +78,44 @@ export class Dots {
     to.globalAlpha = 1;
   }
 
-  /** The numerals, each at the median of its dots, so that colour is not the only cue. */
+  /** The names of the classes, each at the median of its dots, so that colour is not the only cue. */
   drawLabels(to: CanvasRenderingContext2D, frame: Frame, theme: Theme, hidden: ReadonlySet<number>): void {
     to.font = "bold 14px system-ui, sans-serif";
     to.textAlign = "center";
     to.textBaseline = "middle";
-    for (const [digit, middle] of this.#middles) {
-      if (hidden.has(digit)) continue;
+    for (const [label, middle] of this.#middles) {
+      if (hidden.has(label)) continue;
       const [x, y] = frame.toScreen(middle);
+      const name = this.classes[label];
+      const half = Math.max(0, to.measureText(name).width / 2 - 5); // of what is straight: nothing for one letter
       to.beginPath();
-      to.arc(x, y, 11, 0, 2 * Math.PI);
+      to.arc(x + half, y, 11, -Math.PI / 2, Math.PI / 2);
+      to.arc(x - half, y, 11, Math.PI / 2, -Math.PI / 2);
+      to.closePath();
       to.fillStyle = theme.paper;
       to.fill();
-      to.strokeStyle = theme.digits[digit];
+      to.strokeStyle = theme.classes[label];
       to.lineWidth = 2;
       to.stroke();
       to.fillStyle = theme.ink;
-      to.fillText(String(digit), x, y + 1);
+      to.fillText(name, x, y + 1);
     }
   }
 
   #findMiddles(): void {
     const { labels } = this.latents;
-    for (let digit = 0; digit < 10; digit++) {
-      const rows = [...labels.keys()].filter((row) => labels[row] === digit);
+    for (const label of this.classes.keys()) {
+      const rows = [...labels.keys()].filter((row) => labels[row] === label);
       const median = (axis: number) =>
         rows.map((row) => this.places[row * 2 + axis]).sort((a, b) => a - b)[rows.length >> 1];
-      if (rows.length) this.#middles.set(digit, [median(0), median(1)]);
+      if (rows.length) this.#middles.set(label, [median(0), median(1)]);
     }
   }
 
   /** A round dot of each colour, drawn once. */
   #stampsFor(theme: Theme, radius: number): HTMLCanvasElement[] {
     if (this.#stamps?.theme !== theme || Math.abs(this.#stamps.radius - radius) > 0.05) {
-      const of = [...theme.digits, theme.none].map((colour) => {
+      const of = [...theme.classes, theme.none].map((colour) => {
         const stamp = document.createElement("canvas");
         stamp.width = stamp.height = Math.ceil((radius + 1) * 2 * devicePixelRatio);
         const to = stamp.getContext("2d") as CanvasRenderingContext2D;

@@ -29,7 +29,7 @@ async function start(): Promise<void> {
   const models = new Models(reading, base);
   const site = await reading;
   const [latents, opened] = await Promise.all([readLatents(site, base), models.open("decoder")]);
-  // With many latents the origin does not decode to a digit, so the page starts at the first test digit.
+  // With many latents the origin does not decode to an image of the data, so the page starts at the first test image.
   const first = site.latent_dim > 2 ? latents.z.slice(0, site.latent_dim) : new Float32Array(site.latent_dim);
   const store = new Store(fromAddress(location.hash, first));
 
@@ -37,7 +37,7 @@ async function start(): Promise<void> {
   const planeOf = (state: State) => planes[state.plane] ?? planes.latents;
   find("loading").hidden = true;
   find("page").hidden = false;
-  const map = new LatentMap(store, latents, planeOf(store.state), models);
+  const map = new LatentMap(store, latents, site.classes, planeOf(store.state), models);
   const showPlane = (state: State) => {
     if (map.plane !== planeOf(state)) map.show(planeOf(state));
     find("caption").textContent = map.plane.caption;
@@ -47,11 +47,11 @@ async function start(): Promise<void> {
   store.listen((state, changed) => changed.has("plane") && showPlane(state));
 
   const tell = buildPanel(site, opened);
-  const digit = new DigitView(store, models, map, latents, () => tell(digit));
+  const digit = new DigitView(store, models, map, site, latents, () => tell(digit));
   buildSliders(store, site);
-  buildLegend(store, latents);
+  buildLegend(store, site, latents);
   buildChoices(store, site, (factor) => map.zoomBy(factor));
-  buildPins(store, models, map);
+  buildPins(store, site, models, map);
   buildPad(store, site, models, map);
   buildPlaced(store, site, models, map, latents);
   shareByAddress(store, first);

@@ -1,12 +1,12 @@
-/** The manifold: digits decoded on a grid over the visible part of the plane. */
+/** The manifold: images decoded on a grid over the visible part of the plane. */
 import type { Frame } from "./frame";
 import type { Models } from "./models";
 import { context, inked, SIDE } from "./paint";
 import { move, type Plane, type Point } from "./plane";
 import type { Theme } from "./theme";
 
-const CELL = 38; // least size of a digit in CSS pixels
-const ROWS_AT_ONCE = 24; // so that requests for the digit at the point do not have to wait
+const CELL = 38; // least size of an image in CSS pixels
+const ROWS_AT_ONCE = 24; // so that requests for the image at the point do not have to wait
 
 export class Manifold {
   readonly #sheet = document.createElement("canvas");
@@ -43,11 +43,11 @@ export class Manifold {
       }
       const { pixels } = await this.models.decode(latents, count);
       if (mine !== this.#asked) return false;
-      const digits = inked(pixels, theme.ink, count, 1);
+      const images = inked(pixels, theme.ink, count, 1);
       for (let i = 0; i < count; i++) {
         const [row, column] = [Math.floor((first + i) / columns), (first + i) % columns];
         const [x, y] = [column * SIDE, row * SIDE];
-        to.putImageData(digits, x, y - i * SIDE, 0, i * SIDE, SIDE, SIDE);
+        to.putImageData(images, x, y - i * SIDE, 0, i * SIDE, SIDE, SIDE);
       }
     }
     this.#sheet.width = sheet.width;

@@ -11,7 +11,7 @@ import { context } from "./paint";
 import { move, type Plane, type Point, project } from "./plane";
 import type { Latents } from "./site";
 import { type Changed, type State, type Store, WHOLE } from "./state";
-import { readTheme, whenThemeChanges } from "./theme";
+import { readTheme, type Theme, whenThemeChanges } from "./theme";
 
 const ARROWS: Record<string, Point> = {
   ArrowLeft: [-1, 0],
@@ -32,7 +32,7 @@ export class LatentMap {
   readonly #drawMarks = nextFrame(() => this.#paintMarks());
   readonly #decodeGrid = settled(60, () => this.#updateManifold());
   #dots: Dots;
-  #theme = readTheme();
+  #theme: Theme;
   #frame: Frame;
   #zooming = false;
   #across = ""; // what the manifold depends on besides the view
@@ -43,10 +43,13 @@ export class LatentMap {
   constructor(
     readonly store: Store,
     readonly latents: Latents,
+    /** The names of the classes, by label. */
+    readonly classes: readonly string[],
     public plane: Plane,
     models: Models,
   ) {
-    this.#dots = new Dots(latents, plane);
+    this.#theme = readTheme(classes.length);
+    this.#dots = new Dots(latents, plane, classes);
     this.#manifold = new Manifold(models);
     this.#frame = new Frame(1, 1, 1, WHOLE);
     this.#zoom = zoom<HTMLElement, unknown>()
@@ -82,7 +85,7 @@ export class LatentMap {
 
   show(plane: Plane): void {
     this.plane = plane;
-    this.#dots = new Dots(this.latents, plane);
+    this.#dots = new Dots(this.latents, plane, this.classes);
     this.#manifold.clear();
     this.#resize();
   }
@@ -174,7 +177,7 @@ export class LatentMap {
   }
 
   #retheme(): void {
-    this.#theme = readTheme();
+    this.#theme = readTheme(this.classes.length);
     this.#drawBase();
     this.#drawMarks();
     this.#decodeGrid();

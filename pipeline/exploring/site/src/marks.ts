@@ -1,4 +1,4 @@
-/** What is drawn over the dots: axes, the point, the pins, and the drawn digit with its uncertainty. */
+/** What is drawn over the dots: axes, the point, the pins, and the drawing with its uncertainty. */
 import { ticks } from "d3-array";
 import type { Dots } from "./dots";
 import type { Frame } from "./frame";
@@ -6,11 +6,11 @@ import { ellipse, type Plane, type Point, project } from "./plane";
 import type { State } from "./state";
 import type { Theme } from "./theme";
 
-/** Where the encoder placed the drawing, and the nearest test digits. */
+/** Where the encoder placed the drawing, and the nearest test images. */
 export interface Placed {
   mean: Float32Array;
   logVar: Float32Array;
-  /** The rows of the nearest test digits. */
+  /** The rows of the nearest test images. */
   rows: number[];
 }
 

@@ -62,7 +62,7 @@ export class Models {
     return { pixels: outputs.image, milliseconds };
   }
 
-  /** Encodes one digit: uint8 `[28, 28]`, 255 is ink. */
+  /** Encodes one image: uint8 `[28, 28]`, 255 is ink. */
   async encode(image: Uint8Array): Promise<Encoded> {
     await this.open("encoder");
     const { outputs } = await this.#ask<Ran>({ kind: "run", name: "encoder", rows: 1, values: image });

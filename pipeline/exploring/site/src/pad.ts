@@ -1,4 +1,4 @@
-/** The pad: draw a digit, drop an image, or take a test digit. */
+/** The pad: draw, drop an image, or take a test image. */
 import { complain, find } from "./dom";
 import { asMnist, readImage } from "./likeness";
 import type { LatentMap } from "./map";
@@ -76,7 +76,7 @@ export function buildPad(store: Store, site: Site, models: Models, map: LatentMa
       const image = await readImage(file).catch(() => {
         throw new Problem(`${file.name} is not an image that this browser can read.`);
       });
-      if (!image) throw new Problem(`${file.name} shows no digit: no ink stands out from the background.`);
+      if (!image) throw new Problem(`${file.name} shows no ${site.noun}: no ink stands out from the background.`);
       take(image);
     });
 
@@ -111,7 +111,7 @@ export function buildPad(store: Store, site: Site, models: Models, map: LatentMa
     change(null);
   });
   find("random-digit").addEventListener("click", () =>
-    trying(async () => take(await readDigit(site, models.base, Math.floor(Math.random() * site.digits)))),
+    trying(async () => take(await readDigit(site, models.base, Math.floor(Math.random() * site.images)))),
   );
   const chosen = find<HTMLInputElement>("image-file");
   chosen.addEventListener("change", () => open(chosen.files?.[0]));
@@ -131,6 +131,6 @@ export function buildPad(store: Store, site: Site, models: Models, map: LatentMa
     if (changed.has("drawing") && state.drawing !== own) fill(state.drawing); // it came from the address
   });
   whenThemeChanges(paintPad);
-  describe(pad, "A pad to draw a digit on. You can also use a test digit or an image file.");
+  describe(pad, `A pad to draw on. You can also use a test ${site.noun} or an image file.`);
   fill(store.state.drawing);
 }

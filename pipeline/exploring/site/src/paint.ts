@@ -1,4 +1,4 @@
-/** Paints digits on canvases. */
+/** Paints images on canvases. */
 
 export const SIDE = 28;
 export const PIXELS = SIDE * SIDE;
@@ -9,7 +9,7 @@ export function context(canvas: HTMLCanvasElement): CanvasRenderingContext2D {
   return found;
 }
 
-/** `rows` digits in the colour `#rrggbb`, `columns` side by side; a pixel in [0, 1] is the opacity of its ink. */
+/** `rows` images in the colour `#rrggbb`, `columns` side by side; a pixel in [0, 1] is the opacity of its ink. */
 export function inked(pixels: ArrayLike<number>, colour: string, rows = 1, columns = rows): ImageData {
   const [red, green, blue] = [1, 3, 5].map((start) => Number.parseInt(colour.slice(start, start + 2), 16));
   const image = new ImageData(columns * SIDE, Math.ceil(rows / columns) * SIDE);
@@ -22,12 +22,12 @@ export function inked(pixels: ArrayLike<number>, colour: string, rows = 1, colum
   return image;
 }
 
-/** Paints a digit with grey levels in [0, 1] on a canvas of 28 by 28 pixels. */
+/** Paints an image with grey levels in [0, 1] on a canvas of 28 by 28 pixels. */
 export function paint(canvas: HTMLCanvasElement, pixels: ArrayLike<number>, colour: string): void {
   context(canvas).putImageData(inked(pixels, colour), 0, 0);
 }
 
-/** A canvas for one digit, with a description for screen readers. */
+/** A canvas for one image, with a description for screen readers. */
 export function digitCanvas(words: string): HTMLCanvasElement {
   const canvas = document.createElement("canvas");
   canvas.width = canvas.height = SIDE;

@@ -13,7 +13,7 @@ export function buildPanel(site: Site, { metadata, runtime }: Opened): (digit: D
     ["Data source", source === "sample" ? "sample (5,000 digits from a package)" : source],
     [
       "Negative ELBO",
-      Number.isFinite(nats) ? `${nats.toFixed(2)} nats, on validation digits` : "not stated in the file",
+      Number.isFinite(nats) ? `${nats.toFixed(2)} nats, on validation ${site.noun}s` : "not stated in the file",
     ],
     ["Latents", said("latent_dim")],
     ["File", `${site.files.decoder.path}, ${(site.files.decoder.bytes / 1e6).toFixed(2)} MB`],
@@ -21,7 +21,7 @@ export function buildPanel(site: Site, { metadata, runtime }: Opened): (digit: D
     ["Package", said("package_version")],
     ["Runtime", `${runtime}, WebAssembly with SIMD, one thread`],
     ["Decoding time", time],
-    ["On the map", `${site.digits.toLocaleString("en")} test digits`],
+    ["On the map", `${site.images.toLocaleString("en")} test ${site.noun}s`],
   ];
   find("facts").replaceChildren(
     ...facts.flatMap(([name, value]) => [

@@ -1,16 +1,17 @@
-/** Two pins, and the path between them as a strip of digits and as an animation. */
+/** Two pins, and the path between them as a strip of images and as an animation. */
 import { find } from "./dom";
 import type { LatentMap } from "./map";
 import { latest, type Models } from "./models";
 import { context, describe, inked, SIDE } from "./paint";
 import { between } from "./plane";
+import type { Site } from "./site";
 import type { State, Store } from "./state";
 import { whenThemeChanges } from "./theme";
 
 const STRIP = 9;
 const SECONDS = 3; // from one pin to the other
 
-export function buildPins(store: Store, models: Models, map: LatentMap): void {
+export function buildPins(store: Store, site: Site, models: Models, map: LatentMap): void {
   const strip = find<HTMLCanvasElement>("strip");
   const play = find<HTMLButtonElement>("play");
   let playing: { started: number; own: Float32Array | null } | null = null;
@@ -23,7 +24,7 @@ export function buildPins(store: Store, models: Models, map: LatentMap): void {
     const rows = [...Array(STRIP).keys()].map((i) => between(a, b, i / (STRIP - 1)));
     const { pixels } = await models.decode(Float32Array.from(rows.flatMap((row) => [...row])), STRIP);
     to.putImageData(inked(pixels, map.theme.ink, STRIP), 0, 0);
-    describe(strip, `${STRIP} digits on the path from pin A to pin B`);
+    describe(strip, `${STRIP} ${site.noun}s on the path from pin A to pin B`);
   });
 
   const show = (state: State) => {

@@ -1,11 +1,11 @@
-/** The drawing, encoded: its place and uncertainty, its reconstruction, and the nearest test digits. */
+/** The drawing, encoded: its place and uncertainty, its reconstruction, and the nearest test images. */
 import { complain, find, make, words } from "./dom";
 import type { LatentMap } from "./map";
 import { latest, type Models } from "./models";
 import { digitCanvas, greys, paint } from "./paint";
 import { nearest } from "./plane";
 import { readDigit } from "./sheet";
-import type { Latents, Site } from "./site";
+import { type Latents, nameOf, type Site } from "./site";
 import type { State, Store } from "./state";
 import { whenThemeChanges } from "./theme";
 
@@ -42,10 +42,10 @@ export function buildPlaced(store: Store, site: Site, models: Models, map: Laten
   async function showNeighbours(beside: { row: number; distance: number }[]): Promise<void> {
     const items = await Promise.all(
       beside.map(async ({ row, distance }) => {
-        const label = latents.labels[row] < 10 ? String(latents.labels[row]) : "?";
-        const canvas = digitCanvas(`Test digit ${row}, a ${label}`);
+        const name = nameOf(site, latents.labels, row);
+        const canvas = digitCanvas(`Test ${site.noun} ${row}: ${name}`);
         paint(canvas, greys(await readDigit(site, models.base, row)), map.theme.ink);
-        return make("li", {}, canvas, `${label} · ${distance.toFixed(2)}`);
+        return make("li", {}, canvas, `${name} · ${distance.toFixed(2)}`);
       }),
     );
     find("neighbours").replaceChildren(...items);

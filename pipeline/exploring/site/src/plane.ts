@@ -1,5 +1,5 @@
 /** The plane through latent space that the map shows. */
-import type { Site } from "./site";
+import { kindOf, type Site } from "./site";
 
 export interface Plane {
   /** What the map shows, in words. */
@@ -31,8 +31,8 @@ export function latentPlane(site: Site): Plane {
   const mean = new Float32Array(latents);
   if (latents === 1)
     return {
-      caption: "The model has one latent, shown from left to right. Each digit has its own row.",
-      labels: [label(0), "digit"],
+      caption: `The model has one latent, shown from left to right.${site.classes.length ? ` Each ${kindOf(site)} has its own row.` : ""}`,
+      labels: [label(0), site.classes.length ? kindOf(site) : ""],
       mean,
       axes: [unit(0), mean],
     };
@@ -49,12 +49,12 @@ export function latentPlane(site: Site): Plane {
   return { caption, labels: [label(first), label(second)], mean, axes: [unit(first), unit(second)] };
 }
 
-/** The plane along which the latents of the test digits vary most. */
-export function principalPlane({ plane, latent_dim }: Site): Plane | null {
+/** The plane along which the latents of the test images vary most. */
+export function principalPlane({ plane, latent_dim, noun }: Site): Plane | null {
   if (!plane) return null;
   const share = `${(plane.share * 100).toFixed(0)} %`;
   return {
-    caption: `The principal plane of the ${latent_dim} latents, with ${share} of the variance of the test digits.`,
+    caption: `The principal plane of the ${latent_dim} latents, with ${share} of the variance of the test ${noun}s.`,
     labels: ["first principal axis", "second principal axis"],
     mean: plane.mean,
     axes: plane.axes,

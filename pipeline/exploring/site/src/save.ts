@@ -1,11 +1,11 @@
-/** Saves the map, the digit and the strip between the pins as one PNG. */
+/** Saves the map, the image and the strip between the pins as one PNG. */
 import { find, make } from "./dom";
 import type { LatentMap } from "./map";
 import { context } from "./paint";
 import type { State } from "./state";
 
 const GAP = 16;
-const SIDE = 224; // of the digit
+const SIDE = 224; // of the image
 
 export async function save(map: LatentMap, { z, pins }: State): Promise<void> {
   const scale = devicePixelRatio;

@@ -1,12 +1,12 @@
-/** The pictures of all test digits on one sheet, loaded when the first is needed. */
+/** The pictures of all test images on one sheet, loaded when the first is needed. */
 import { context, digitCanvas, PIXELS, SIDE } from "./paint";
 import { readFile, type Site } from "./site";
 
 let sheet: Promise<ImageBitmap> | null = null;
 
-/** One test digit: uint8 `[28, 28]`, 255 is ink. */
+/** One test image: uint8 `[28, 28]`, 255 is ink. */
 export async function readDigit(site: Site, base: string, row: number): Promise<Uint8Array> {
-  sheet ??= readFile(site.files.digits, base).then((bytes) => createImageBitmap(new Blob([bytes])));
+  sheet ??= readFile(site.files.images, base).then((bytes) => createImageBitmap(new Blob([bytes])));
   sheet.catch(() => {
     sheet = null;
   });

@@ -12,24 +12,37 @@ export type ModelName = "decoder" | "decoder_int8" | "encoder";
 
 export interface Site {
   latent_dim: number;
-  /** The number of test digits. */
-  digits: number;
-  /** Digits in a row of the sheet. */
+  /** The data set. */
+  title: string;
+  /** What an image shows, in the singular; its plural ends in s. */
+  noun: string;
+  /** Names of the classes, by label; none if there are no labels. */
+  classes: string[];
+  /** The number of test images. */
+  images: number;
+  /** Images in a row of the sheet. */
   columns: number;
   /** The value of one quantisation step of the stored latents, for each latent. */
   step: number[];
-  /** Mean KL of each latent, nats per digit. */
+  /** Mean KL of each latent, nats per image. */
   kl: number[];
   /** The principal plane of the test latents; null with one or two latents. */
   plane: { mean: number[]; axes: [number[], number[]]; share: number } | null;
-  files: Record<"latents" | "digits" | "decoder" | "encoder", ListedFile> & { decoder_int8?: ListedFile };
+  files: Record<"latents" | "images" | "decoder" | "encoder", ListedFile> & { decoder_int8?: ListedFile };
 }
 
 /** An error that is shown to the user, who can do something about it. */
 export class Problem extends Error {}
 
 const REMEDY = "Copy the whole folder that vae explore wrote to the server.";
-const SCHEMA = 1;
+const SCHEMA = 2;
+
+/** The class of a label, as the plane and the legend call it. */
+export const kindOf = ({ noun }: Site): string => (noun === "image" ? "class" : noun);
+
+/** What is said of a test image: the name of its class, or its row where it has none. */
+export const nameOf = ({ classes }: Site, labels: Uint8Array, row: number): string =>
+  classes[labels[row]] ?? `number ${row}`;
 
 export async function readSite(base: string): Promise<Site> {
   const text = new TextDecoder().decode(await load(new URL("site.json", base), "site.json"));
@@ -66,7 +79,7 @@ export async function load(url: URL, name: string): Promise<Uint8Array<ArrayBuff
   throw new Problem(`${name} is missing: the server answered with status ${response.status}. ${REMEDY}`);
 }
 
-/** The latents of the test digits, `[digits, latent_dim]`, and their labels; 255 is none. */
+/** The latents of the test images, `[images, latent_dim]`, and their labels; 255 is none. */
 export interface Latents {
   z: Float32Array;
   labels: Uint8Array;
@@ -74,9 +87,9 @@ export interface Latents {
 
 export async function readLatents(site: Site, base: string): Promise<Latents> {
   const bytes = await readFile(site.files.latents, base);
-  const count = site.digits * site.latent_dim;
-  if (bytes.length !== count * 2 + site.digits)
-    throw new Problem(`${site.files.latents.path} does not hold ${site.digits} digits. ${REMEDY}`);
+  const count = site.images * site.latent_dim;
+  if (bytes.length !== count * 2 + site.images)
+    throw new Problem(`${site.files.latents.path} does not hold ${site.images} images. ${REMEDY}`);
   const steps = new DataView(bytes.buffer);
   const z = new Float32Array(count);
   for (let i = 0; i < count; i++) z[i] = steps.getInt16(i * 2, true) * site.step[i % site.latent_dim];

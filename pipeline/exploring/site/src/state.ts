@@ -15,7 +15,7 @@ export interface State {
   view: View;
   plane: "latents" | "principal";
   layer: "dots" | "digits" | "both";
-  /** The digits that the map hides. */
+  /** The labels of the classes that the map hides. */
   hidden: ReadonlySet<number>;
   pins: readonly [Float32Array | null, Float32Array | null];
   /** uint8 `[28, 28]`, 255 is ink. */
@@ -70,7 +70,7 @@ export function toAddress(state: State): string {
   if (x !== 0 || y !== 0 || zoom !== 1) say("view", numbers([x, y, zoom]));
   if (state.plane !== "latents") say("plane", state.plane);
   if (state.layer !== "dots") say("layer", state.layer);
-  if (state.hidden.size) say("hide", [...state.hidden].sort().join(""));
+  if (state.hidden.size) say("hide", [...state.hidden].sort((a, b) => a - b).join(","));
   for (const [i, name] of (["a", "b"] as const).entries()) {
     const pin = state.pins[i];
     if (pin) say(name, numbers(pin));
@@ -97,7 +97,8 @@ export function fromAddress(fragment: string, first: Float32Array): State {
   state.held = words.get("held") === "1";
   if (latents > 2) state.plane = PLANES.find((name) => name === words.get("plane")) ?? state.plane;
   state.layer = LAYERS.find((name) => name === words.get("layer")) ?? state.layer;
-  state.hidden = new Set([...(words.get("hide") ?? "")].filter((letter) => /\d/.test(letter)).map(Number));
+  const hidden = (words.get("hide") ?? "").split(",");
+  state.hidden = new Set(hidden.filter((word) => /^\d{1,3}$/.test(word)).map(Number));
   state.pins = [point("a"), point("b")];
   state.drawing = unpackImage(words.get("drawing"));
   state.compare = words.get("compare") === "1";
