@@ -61,7 +61,7 @@ def test_numbers_are_read_as_dvc_reads_them(number: str, tmp_path: Path) -> None
         ("encoder_units: [512]", "encoder_units: [512, 0]", "model.encoder_units.1 is 0, expected greater than"),
         ("source: auto", "source: web", "download.source is 'web', expected 'auto', 'published' or 'sample'"),
         ("dataset: mnist", "dataset: cifar", "download.dataset is 'cifar', expected 'mnist', 'fashion-mnist', "),
-        ("test_share: 0.15", "test_share: 0.0", "download.test_share is 0.0, expected greater than 0"),
+        ("test_share: 0.2 ", "test_share: 0.0 ", "download.test_share is 0.0, expected greater than 0"),
         ("encode:\n  precision", "encode:\n  # precision", "encode is None, expected a section of parameters"),
     ],
 )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FEWEST = {"train": 100, "test": 10}  # with fewer, no figure of a later stage means anything
+FEWEST = 100  # of each split: with fewer, the figures of the later stages mean nothing
 _LABELS = 256  # are stored in a byte each
 
 
@@ -58,9 +58,9 @@ def write_own(params: Download, folder: Path) -> About:
         kept = round(params.test_share * len(order))
         train, test = pile.chosen(np.sort(order[kept:])), pile.chosen(np.sort(order[:kept]))
     for split, found in (("train", train), ("test", test)):
-        if len(found.images) < FEWEST[split]:
+        if len(found.images) < FEWEST:
             raise DataError(
-                f"{found.name} gives {len(found.images):,} images to {split} with, at least {FEWEST[split]:,} are "
+                f"{found.name} gives {len(found.images):,} images to {split} with, at least {FEWEST} are "
                 f"needed; add images{'' if both else ' or change download.test_share'}"
             )
     classes, labels = _classes(train, test)

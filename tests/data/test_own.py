@@ -22,7 +22,7 @@ from pipeline.sources.images import Pixels
 from tests.prepared_digits import DOWNLOAD
 from tests.sources.piles import FORMATS, png, write
 
-COUNT = 160
+COUNT = 250
 NUMBERS = np.arange(COUNT) % 12
 
 
@@ -58,7 +58,7 @@ def test_any_pile_that_the_batch_jobs_read_is_split_by_a_seed(
 ) -> None:
     result = gather(pile(tmp_path / kind, own), raw)
     train, test = splits(raw)
-    assert (len(train), len(test)) == (136, 24)
+    assert (len(train), len(test)) == (150, 100)
     assert sorted([*train[:, 0, 0], *test[:, 0, 0]]) == list(range(COUNT))
     assert result == json.loads((raw / SOURCE_FILE).read_text())
     assert result["source"] == "own"
@@ -70,11 +70,11 @@ def test_any_pile_that_the_batch_jobs_read_is_split_by_a_seed(
 def test_the_seed_and_the_share_decide_which_are_kept_for_testing(own: Pixels, tmp_path: Path, raw: Path) -> None:
     path = pile(tmp_path / "pile.npy", own)
     chosen = {}
-    for name, changes in {"first": {}, "again": {}, "seed": {"seed": 1}, "share": {"test_share": 0.3}}.items():
+    for name, changes in {"first": {}, "again": {}, "seed": {"seed": 1}, "share": {"test_share": 0.5}}.items():
         gather(path, raw, **changes)
         chosen[name] = splits(raw)[1][:, 0, 0].tolist()
     assert chosen["first"] == chosen["again"] != chosen["seed"]
-    assert len(chosen["share"]) == 48
+    assert len(chosen["share"]) == 125
 
 
 @pytest.mark.parametrize("kind", ["pile.npz", "list.parquet", "pile.tar", "folder_of_png"])
@@ -121,7 +121,7 @@ def test_labels_that_some_images_lack_are_not_used(
     with caplog.at_level(logging.WARNING):
         result = gather(folder, raw)
     (warning,) = caplog.messages
-    assert "14 of 160 images have no label, the labels of the others are not used" in warning
+    assert "21 of 250 images have no label, the labels of the others are not used" in warning
     assert result["about"]["classes"] == []  # type: ignore[index]
     assert sorted(path.name for path in raw.iterdir()) == sorted([TRAIN_IMAGES, TEST_IMAGES, SOURCE_FILE])
     prepare(Prepare(validation_images=5000, seed=0), raw, tmp_path / "prepared")
@@ -134,9 +134,9 @@ def test_labels_that_some_images_lack_are_not_used(
 @pytest.mark.parametrize(
     ("counts", "message"),
     [
-        ([FEWEST["train"] - 1, 40], r"train\S+ gives 99 images to train with, at least 100 are needed; add images$"),
-        ([120, FEWEST["test"] - 1], r"test\S+ gives 9 images to test with, at least 10 are needed; add images$"),
-        ([110], r"gives 94 images to train with, .* add images or change download.test_share$"),
+        ([FEWEST - 1, 120], r"train\S+ gives 99 images to train with, at least 100 are needed; add images$"),
+        ([120, FEWEST - 1], r"test\S+ gives 99 images to test with, at least 100 are needed; add images$"),
+        ([240], r"gives 96 images to test with, .* add images or change download.test_share$"),
     ],
 )
 def test_too_few_images_are_refused(
