@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from pipeline.errors import DataError
 from pipeline.shared.text import one_line
-from pipeline.sources.places import WILD, Place, fixed, reported
+from pipeline.sources.places import WILD, Place, expand, fixed, reported
 from pipeline.sources.rows import Refused
 
 # What drivers tell of the state of a file, under the names that they have for it.
@@ -32,7 +32,9 @@ class RemotePlace(Place):
             case "folder":
                 found = self._system.find(self._root, detail=True)
             case _:
-                found = self._system.glob(self._matching, detail=True)
+                found = {}
+                for pattern in expand(self._matching):
+                    found |= self._system.glob(pattern, detail=True)
         names = sorted(
             (path[len(self._root) :].lstrip("/"), path) for path, info in found.items() if info["type"] != "directory"
         )
@@ -66,9 +68,9 @@ class RemotePlace(Place):
         """See `Place.full`."""
         return str(self._system.unstrip_protocol(self._root + name))
 
-    def ends(self, name: str, suffixes: str | tuple[str, ...]) -> bool:
-        """See `Place.ends`; a web address may go on after a question mark."""
-        return super().ends(name.partition("?")[0] if self._protocol.startswith("http") else name, suffixes)
+    def bare(self, name: str) -> str:
+        """See `Place.bare`: a web address may go on after a question mark."""
+        return name.partition("?")[0] if self._protocol.startswith("http") else name
 
     @property
     def _protocol(self) -> str:
