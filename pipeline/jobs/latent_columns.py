@@ -54,20 +54,23 @@ def to_latents(columns: list[Any], latent_dim: int) -> Loaded:
 
 
 def _of_lists(column: Any, latent_dim: int) -> Loaded:
+    import pyarrow as pa  # noqa: PLC0415
     import pyarrow.compute as pc  # noqa: PLC0415
 
     column = getattr(column, "storage", column)
-    whole = pc.equal(pc.list_value_length(column), latent_dim).fill_null(False)
-    wrong = np.frombuffer(pc.indices_nonzero(pc.invert(whole)).buffers()[1] or b"", np.uint64)
-    if not len(wrong):
+    lengths = pc.list_value_length(column)
+    found = np.frombuffer(lengths.buffers()[1] or b"", str(lengths.type))[lengths.offset :][: len(column)]
+    null = np.frombuffer(pc.indices_nonzero(column.is_null()).buffers()[1] or b"", np.uint64)
+    whole = found == latent_dim
+    whole[null] = False
+    if whole.all():
         return Loaded(_floats(column.flatten()).reshape(-1, latent_dim))
-    good = np.ones(len(column), bool)
-    good[wrong] = False
+    good = np.flatnonzero(whole)
+    taken = column.take(pa.Array.from_buffers(pa.int64(), len(good), [None, pa.py_buffer(good)]))
     z = np.zeros((len(column), latent_dim))
-    z[good] = _floats(column.filter(whole).flatten()).reshape(-1, latent_dim)
-    lengths = pc.list_value_length(column).take(pc.indices_nonzero(pc.invert(whole))).to_pylist()
-    found = ("is null" if length is None else f"holds {length:,} latent(s)" for length in lengths)
-    return Loaded(z, {int(row): f"{what}, expected {latent_dim}" for row, what in zip(wrong, found, strict=True)})
+    z[good] = _floats(taken.flatten()).reshape(-1, latent_dim)
+    reasons = {row: f"holds {found[row]:,} latent(s), expected {latent_dim}" for row in np.flatnonzero(~whole).tolist()}
+    return Loaded(z, reasons | dict.fromkeys(null.tolist(), f"is null, expected {latent_dim} latent(s)"))
 
 
 def _numbered(names: list[str]) -> list[str]:
