@@ -16,7 +16,7 @@ from pipeline.jobs.draws import prior
 from pipeline.jobs.engine import Options, Summary
 from pipeline.jobs.generate import generate
 from pipeline.jobs.latent_files import open_latents
-from pipeline.jobs.latent_rows import LatentSource
+from pipeline.jobs.latent_rows import LatentSource, Loaded
 from pipeline.jobs.target import LocalTarget, RemoteTarget, open_target
 from tests.conftest import bytes_of, names_in, pixels_of
 
@@ -234,10 +234,10 @@ class Latents(LatentSource):
     def state(self) -> str:
         return "the same latents"
 
-    def load(self, start: int, stop: int) -> Callable[[], NDArray[np.float32]]:
+    def load(self, start: int, stop: int) -> Callable[[], Loaded]:
         if start == self._breaks_at:
             raise DataError("the latents broke off")
-        return lambda: self._z[start:stop]
+        return lambda: Loaded(self._z[start:stop])
 
 
 LONG = np.resize(np.float32([[0, 1], [2, 3], [-1, 1]]), (65_541, 2))  # two parts
