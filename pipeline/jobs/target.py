@@ -18,7 +18,7 @@ from pipeline.jobs import parts as files
 from pipeline.jobs.parts import FORMATS, NPY, PARQUET, PART_GLOB, SINGLE_FILE
 from pipeline.jobs.workspace import FINISHED, Part, Workspace
 from pipeline.shared.files import atomic_file, explained, refuse_foreign, release, write_json
-from pipeline.shared.text import one_line
+from pipeline.sources.failures import explain
 from pipeline.sources.places import reported
 
 MANIFEST, QUARANTINE = "manifest.json", "quarantine.jsonl"
@@ -208,7 +208,8 @@ class RemoteTarget(Target):
         except (ImportError, ValueError) as error:
             raise DataError(f"{path} can't be reached: {error}; install the driver for {protocol}://") from error
         except Exception as error:  # every driver raises its own
-            raise DataError(f"{path} can't be reached: {one_line(error)}; check address, rights and network") from error
+            found, advice = explain(error)
+            raise DataError(f"{path} can't be reached: {found}; {advice}") from error
         self.identity = path
         # Of the same name in two stores, neither may take the other's for its own.
         digest = hashlib.sha256(path.encode()).hexdigest()[:8]
@@ -265,7 +266,9 @@ class RemoteTarget(Target):
             self._store.put_file(str(file), self._store._strip_protocol(to))
             self.sent = True
         except Exception as error:  # every driver raises its own
-            raise OutputError(f"cannot write {to}: {one_line(error)}; run the same command again to resume") from error
+            raise OutputError(
+                f"cannot write {to}: {explain(error)[0]}; run the same command again to resume"
+            ) from error
 
 
 def _identity(about: Mapping[str, Any]) -> list[str]:
