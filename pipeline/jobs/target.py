@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.errors import DataError, OutputError
 from pipeline.jobs import parts as files
-from pipeline.jobs.parts import FORMATS, NPY, PARQUET, PART_GLOB, SINGLE_FILE
+from pipeline.jobs.parts import FORMATS, NOT_WRITTEN, NPY, PARQUET, PART_GLOB, SINGLE_FILE
 from pipeline.jobs.workspace import FINISHED, Part, Workspace
 from pipeline.shared.files import atomic_file, explained, refuse_foreign, release, write_json
 from pipeline.sources.failures import explain
@@ -30,18 +30,24 @@ _TIMES = ("mtime", "LastModified", "last_modified", "modified", "updated", "crea
 
 
 def open_target(path: str | Path, format_: str = AUTO) -> "Target":
-    """The target at `path`; `auto` takes the format from its suffix, else Parquet.
+    """The target at `path`; `auto` takes the format from its suffix, in either case, else Parquet.
 
     Raises:
-        OutputError: no such format; a single file is wanted under a name that says otherwise, or the other way round.
+        OutputError: no such format; a single file is wanted under a name that says otherwise, or the other way round;
+            the name is that of a file in a format that is not written.
         DataError: no driver for the store.
     """
-    suffix = PurePosixPath(str(path)).suffix.removeprefix(".")
+    suffix = PurePosixPath(str(path)).suffix.removeprefix(".").lower()
     found = (suffix if suffix in SINGLE_FILE else PARQUET) if format_ == AUTO else format_
     if found not in FORMATS:
         raise OutputError(f"there is no format {format_!r}; choose one of {', '.join(FORMATS)}")
     if (found in SINGLE_FILE or suffix in SINGLE_FILE) and found != suffix:
         raise OutputError(f"{path} can't hold the format {found}; name a file for npy and npz, a folder for others")
+    if suffix in NOT_WRITTEN:
+        raise OutputError(
+            f"{path} names a file in a format that is not written; name a folder, which gets Parquet or, with --format "
+            "png, pictures, or a file .npy or .npz"
+        )
     return RemoteTarget(str(path), found) if "://" in str(path) else LocalTarget(Path(path), found)
 
 
