@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from pipeline.errors import DataError, PipelineError
 from pipeline.shared.text import one_line
+from pipeline.sources.failures import explain
 from pipeline.sources.rows import Refused
 
 WILD = "*?[{"
@@ -157,7 +158,8 @@ def reported(name: str) -> Iterator[None]:
     except (PipelineError, MemoryError):
         raise
     except Exception as error:
-        raise DataError(f"{name} can't be read: {one_line(error)}; mend it or fetch it again") from error
+        found, advice = explain(error)
+        raise DataError(f"{name} can't be read: {found}; {advice}") from error
 
 
 class Names:
