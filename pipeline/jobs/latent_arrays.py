@@ -85,8 +85,8 @@ def _read_header(file: IO[bytes]) -> _Header:
 
 def _rest(file: IO[bytes]) -> int | None:
     """The bytes behind the header, None where only reading tells."""
-    at = file.tell()
     try:
+        at = file.tell()
         size = file.seek(0, io.SEEK_END) - at
     except (ValueError, OSError):  # a stream
         return None

@@ -413,7 +413,7 @@ def test_a_file_with_other_rows_than_at_the_start_is_noticed(tmp_path: Path) -> 
         source.read(0, 5)
     source = open_latents(tmp_path / "z", 2)
     (tmp_path / "z/a.parquet").unlink()
-    with pytest.raises(DataError, match=r"a\.parquet can't be read: No such file"):
+    with pytest.raises(DataError, match=r"a\.parquet can't be read: it was not found"):
         source.read(0, 5)
 
 
