@@ -27,6 +27,8 @@ class Download(_Section):
     dataset: Literal["mnist", "fashion-mnist", "kmnist", "emnist-digits", "emnist-letters", "emnist-balanced", "own"]
     source: Literal["auto", "published", "sample"]
     own: Annotated[str, Field(min_length=1)]
+    labels_from: Annotated[str, Field(min_length=1)] | None
+    invert: bool
     test_share: Annotated[float, Field(gt=0, lt=1)]
     seed: Seed
 

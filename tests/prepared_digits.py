@@ -6,7 +6,7 @@ from pipeline.data.download import download
 from pipeline.data.prepare import prepare
 from pipeline.params import Download, Prepare
 
-DOWNLOAD = Download(dataset="mnist", source="auto", own="own", test_share=0.4, seed=0)
+DOWNLOAD = Download(dataset="mnist", source="auto", own="own", labels_from=None, invert=False, test_share=0.4, seed=0)
 
 
 def prepare_sample(folder: Path) -> Path:

@@ -51,9 +51,9 @@ def write_own(params: Download, folder: Path) -> About:
     """
     both = _split_of(params.own)
     if both:
-        train, test = map(_read, both)
+        train, test = (_read(path, params) for path in both)
     else:
-        pile = _read(params.own)
+        pile = _read(params.own, params)
         order = np.random.default_rng(params.seed).permutation(len(pile.images))
         kept = round(params.test_share * len(order))
         train, test = pile.chosen(np.sort(order[kept:])), pile.chosen(np.sort(order[:kept]))
@@ -84,10 +84,10 @@ def _split_of(own: str) -> tuple[str, str] | None:
     return train, test
 
 
-def _read(path: str) -> _Pile:
+def _read(path: str, params: Download) -> _Pile:
     """All of a pile. Where an image has no label, it goes without labels."""
     images, labels = [], []
-    with open_images(path, resize=True) as source:
+    with open_images(path, resize=True, invert=params.invert, labels_from=params.labels_from) as source:
         start = 0
         while source.end is None or start < source.end:
             rows = source.read(start, min(start + MAX_ROWS, source.end or start + MAX_ROWS))()

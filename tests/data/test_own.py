@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
@@ -20,9 +22,10 @@ from pipeline.params import Prepare
 from pipeline.sources.idx import read_idx
 from pipeline.sources.images import Pixels
 from tests.prepared_digits import DOWNLOAD
-from tests.sources.piles import FORMATS, png, write
+from tests.sources.piles import FORMATS, column, png, write
 
 COUNT = 250
+LETTERS = list("abcdefghijklmnopqrstuvwxyz")
 NUMBERS = np.arange(COUNT) % 12
 
 
@@ -100,6 +103,46 @@ def test_a_folder_may_hold_a_pile_for_training_and_one_for_testing(own: Pixels, 
         assert np.array_equal(np.sort(splits(raw)[0][:, 0, 0]), np.arange(120))
         assert np.array_equal(splits(raw)[1], own[120:])
         shutil.rmtree(folder)
+
+
+def lettered(path: Path, images: Pixels, letters: Sequence[str | None]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    pq.write_table(pa.table({"image": column("binary", images), "label": pa.array(letters)}), path)
+
+
+def test_classes_may_have_names(own: Pixels, tmp_path: Path, raw: Path) -> None:
+    letters = [LETTERS[number] for number in np.arange(COUNT) % 26]
+    lettered(tmp_path / "pile.parquet", own, letters)
+    assert gather(tmp_path / "pile.parquet", raw)["about"]["classes"] == LETTERS  # type: ignore[index]
+    labels = read_idx(raw / TRAIN_LABELS, 1)
+    assert np.array_equal(labels, splits(raw)[0][:, 0, 0] % 26)
+
+
+def test_two_piles_need_not_have_the_same_classes(own: Pixels, tmp_path: Path, raw: Path) -> None:
+    folder = tmp_path / "both"
+    lettered(folder / "train.parquet", own[:120], ["b", "d"] * 60)
+    lettered(folder / "test.parquet", own[120:], ["a", "b"] * 65)
+    assert gather(folder, raw)["about"]["classes"] == ["b", "d", "a"]  # type: ignore[index]
+    assert read_idx(raw / TRAIN_LABELS, 1).tolist() == [0, 1] * 60
+    assert read_idx(raw / TEST_LABELS, 1).tolist() == [2, 0] * 65
+    (folder / "test.parquet").unlink()
+    pile(folder / "test.npz", own[120:], NUMBERS[120:])
+    with pytest.raises(DataError, match="has names of classes, the other numbers"):
+        gather(folder, raw)
+
+
+def test_labels_and_ink_are_read_as_the_parameters_say(own: Pixels, tmp_path: Path, raw: Path) -> None:
+    folder = tmp_path / "pile"
+    for number, image in enumerate(own):
+        (folder / ("cat", "dog")[number % 2]).mkdir(parents=True, exist_ok=True)
+        (folder / ("cat", "dog")[number % 2] / f"{number:03}.png").write_bytes(png(image))
+    assert gather(folder, raw)["about"]["classes"] == []  # type: ignore[index]
+    assert gather(folder, raw, labels_from="folder")["about"]["classes"] == ["cat", "dog"]  # type: ignore[index]
+    assert np.array_equal(read_idx(raw / TEST_LABELS, 1), splits(raw)[1][:, 0, 0] % 2)
+    gather(pile(tmp_path / "pile.npy", own), raw)
+    upright = splits(raw)[0]
+    gather(tmp_path / "pile.npy", raw, invert=True)
+    assert np.array_equal(splits(raw)[0], 255 - upright)
 
 
 def test_pictures_of_any_size_and_colour_become_grey_and_28_by_28(tmp_path: Path, raw: Path) -> None:
