@@ -72,7 +72,7 @@ class Shards(ImageSource):
             if size > _HELD:
                 parts.append(self._decoded(at, held))
                 held, size, at = [], 0, at + len(held)
-        return lambda: join([*parts, self._decoded(at, held)])
+        return lambda: join(start, [*parts, self._decoded(at, held)])
 
     def close(self) -> None:
         """See `ImageSource.close`."""
