@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -175,6 +176,31 @@ def test_an_experiment_is_compared_with_the_commit(repository: Repository) -> No
         "20",
     ]  # here, the commit, the experiment
     assert all(float(row["test.negative_elbo"]) > 100 for row in rows)
+
+
+def test_own_images_are_watched_wherever_they_are(tmp_path: Path) -> None:
+    """DVC's first stage runs again if one is changed or added, and not before."""
+    pile = tmp_path / "pile"
+    pile.mkdir()
+    for number, image in enumerate(np.random.default_rng(0).integers(0, 256, (250, 9, 9), np.uint8)):
+        Image.fromarray(image).save(pile / f"{number:03}.png")
+    repository = Repository(tmp_path / "repository")
+    repository.change("download", dataset="own", source="auto", own=str(pile), test_share=0.4)
+    assert stages_in(repository.dvc("repro", "prepare")) == {"download", "prepare"}
+    assert json.loads((repository.folder / "data/prepared/stats.json").read_text())["about"]["classes"] == []
+
+    def stale() -> set[str]:
+        return set(json.loads(repository.dvc("status", "--json", "download")))
+
+    before = (pile / "007.png").read_bytes()
+    assert stale() == set()
+    (pile / "007.png").write_bytes((pile / "008.png").read_bytes())
+    assert stale() == {"download"}
+    (pile / "007.png").write_bytes(before)
+    assert stale() == set()
+    (pile / "new.png").write_bytes(before)
+    assert stale() == {"download"}
+    assert stages_in(repository.dvc("repro", "prepare")) == {"download", "prepare"}
 
 
 def test_a_preset_is_one_experiment(repository: Repository) -> None:
