@@ -89,8 +89,8 @@ def test_wrong_lists_are_bad_rows(images: Pixels, path: Path) -> None:
         opened(path, image=rows)
     assert bad_of(read_all(open_images(path, value_range=(0, 255)))) == {
         1: "pile.parquet row 1 holds 2 numbers; expected 784",
-        2: "pile.parquet row 2 holds a value outside 0 to 255, or none",
-        3: "pile.parquet row 3 holds a value outside 0 to 255, or none",
+        2: "pile.parquet row 2 holds a value outside 0 to 255, the range that --range sets, or none",
+        3: "pile.parquet row 3 holds a value outside 0 to 255, the range that --range sets, or none",
         4: "pile.parquet row 4 holds a null, expected 784 numbers",
     }
     nested = [images[row].tolist() for row in range(6)]
