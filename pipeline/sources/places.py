@@ -148,14 +148,14 @@ class Names:
             folder, _, base = name.rpartition("/")
             self.folders.add(folder)
             self.suffixes.add(base[base.rfind(".") :].lower())
-            self._text += os.fsencode(name)
+            self._text += name.encode(errors="surrogatepass")  # for a disk's names need not be text
             self._ends.append(len(self._text))
 
     def __len__(self) -> int:
         return len(self._ends) - 1
 
     def __getitem__(self, index: int) -> str:
-        return os.fsdecode(bytes(self._text[self._ends[index] : self._ends[index + 1]]))
+        return self._text[self._ends[index] : self._ends[index + 1]].decode(errors="surrogatepass")
 
 
 def _walk(folder: str, prefix: str, suffixes: Sequence[str], above: tuple[tuple[int, int], ...]) -> Iterator[str]:
