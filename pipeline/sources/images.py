@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.errors import DataError, FormatError
 from pipeline.sources.arrays import ArrayImages, check_labels
-from pipeline.sources.pictures import SUFFIXES as PICTURES
+from pipeline.sources.formats import SUFFIXES as PICTURES
 from pipeline.sources.pictures import Pictures
 from pipeline.sources.places import Names, Place, find_local, reported
 from pipeline.sources.reading import Reading

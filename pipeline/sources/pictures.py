@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.sources.formats import SUFFIXES
 from pipeline.sources.labels import NUMBERS, read_folders
 from pipeline.sources.pixels import fit, misfit, opencv, to_grey
 from pipeline.sources.places import Names, Place
 from pipeline.sources.reading import AS_IT_IS, FOLDER, Reading
 from pipeline.sources.rows import ImageSource, Pixels, Refused, Rows, gather, join
 
-SUFFIXES = ".png", ".jpg", ".jpeg"
 PNG, JPEG, JPEG_END = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\xff\xd9"
 _FETCHED = 256  # files at a time: enough to hide a server's delay, few enough to hold
 _MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)  # in coded data: stuffed bytes and restarts are none
