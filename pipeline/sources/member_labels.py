@@ -89,7 +89,7 @@ def choose_labels(head: Sequence[Row], asked: str | None, again: Again, name: st
 def _asked(asked: str, again: Again, name: str) -> MemberLabels:
     rows = again()
     if rows is None:
-        raise FormatError(f"{name} can't be read twice, as --labels-from {asked} needs; download it first")
+        raise FormatError(f"{name} can't be read twice, as --labels-from {asked} needs; write it to a file first")
     if asked == FOLDER:
         return _of_folders(rows, name, asked=True)
     suffix = f".{asked.lower().removeprefix('.')}"

@@ -9,7 +9,7 @@ from pipeline.errors import DataError, FormatError
 from pipeline.sources.member_labels import DEDICATED, choose_labels
 from pipeline.sources.members import Row, group
 from pipeline.sources.pictures import decode
-from pipeline.sources.places import Names, Place, reported
+from pipeline.sources.places import LocalPlace, Names, Place, reported
 from pipeline.sources.reading import NONE, Reading
 from pipeline.sources.rows import ImageSource, Refused, Rows, gather, join
 from pipeline.sources.streams import Files, gunzip
@@ -95,14 +95,12 @@ class Shards(ImageSource):
             path = self._place.full(name)
             with Files() as files, reported(path):
                 file: Any = files.stream(self._place, name)
+                self._piped = isinstance(self._place, LocalPlace) and not file.seekable()
                 file = file if self._place.ends(name, ".tar") else gunzip(path, file)
                 yield from group(name, read_members(path, file), partial(pass_over, path))
 
     def _again(self) -> Generator[Row, None, None] | None:
-        with Files() as files:
-            if not files.stream(self._place, self._names[0], seek=True).seekable():
-                return None  # a pipe, or a server without ranges
-        return self._read_all(lambda *_: None)
+        return None if self._piped else self._read_all(lambda *_: None)
 
     def _pass_over(self, path: str, member: str, kind: str) -> None:
         if self._reading.strict:
