@@ -15,6 +15,8 @@ from pipeline.inference import Decoder, Encoder
 from tests import onnx_models
 from tests.prepared_digits import prepare_sample
 
+os.environ["DVC_TEST"] = "true"  # no report of use and no look for a newer DVC from the repositories that tests make
+
 # What opens a browser, runs DVC, trains, exports or draws takes the most time, in this order.
 SLOW = (
     "exploring/test_browser.py",

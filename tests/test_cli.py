@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import subprocess
 import sys
@@ -22,10 +23,10 @@ from tests.test_house import PRESETS, ROOT, STAGES
 PARAMS = str(ROOT / "params.yaml")
 
 
-def vae(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def vae(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """The installed command, as a user starts it."""
     return subprocess.run(
-        [Path(sys.executable).parent / "vae", *arguments], cwd=cwd, capture_output=True, text=True, check=False
+        [Path(sys.executable).parent / "vae", *arguments], cwd=cwd, env=env, capture_output=True, text=True, check=False
     )
 
 
@@ -348,6 +349,28 @@ def test_the_installed_command_ends_with_the_same_statuses(here: Path) -> None:
     aside = vae("encode", "digits", "-o", "out", "--on-error", "quarantine", "--json", cwd=here)
     assert (aside.returncode, aside.stderr) == (3, "")
     assert json.loads(aside.stdout)["rows"] == 8
+
+
+@pytest.mark.parametrize("home", ["empty", "labels.npy", None])
+def test_a_job_leaves_nothing_at_home_and_says_nothing_without_one(home: str | None, here: Path) -> None:
+    """As ONNX Runtime does when it reports its use."""
+    (here / "empty").mkdir()
+    environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "ORT_DISABLE_TELEMETRY")}
+    if home is not None:
+        environment["HOME"] = str(here / home)
+    done = vae("encode", "digits", "-o", "out", "--quiet", "--json", cwd=here, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list((here / "empty").iterdir()) == []
+
+
+def test_whoever_wants_the_reports_of_onnx_runtime_gets_them() -> None:
+    script = "import os, pipeline; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    for given, found in (({}, "1"), ({"ORT_DISABLE_TELEMETRY": "0"}, "0")):
+        environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"} | given
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.strip() == found
 
 
 def test_a_job_that_is_terminated_keeps_what_is_finished_beside_the_output(here: Path) -> None:

@@ -67,10 +67,14 @@ def generate(
         ),
     ] = None,
     latents: Annotated[
-        Path | None, typer.Option(help="Decode these latents instead: .npy, .parquet, or the output of encode.")
+        str | None,
+        typer.Option(
+            help="Decode these latents instead: the output of a job; .npy, .npz, .parquet, .arrow or .csv; or a folder "
+            "or glob of such files; or its URL."
+        ),
     ] = None,
     originals: Annotated[
-        Path | None, typer.Option(help="The images that --latents were encoded from, to be drawn above the decoded.")
+        str | None, typer.Option(help="The images that --latents were encoded from, to be drawn above the decoded.")
     ] = None,
     manifold: Annotated[
         int | None,

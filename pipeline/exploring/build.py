@@ -14,8 +14,8 @@ from pipeline.exploring.node import SITE, bundle_scripts, node_modules
 from pipeline.exploring.serve import POLICY
 from pipeline.inference.bundle import open_bundle
 from pipeline.inference.manifest import Manifest
+from pipeline.jobs.encoded import EncodedRows, read_encoded
 from pipeline.jobs.grid import tile
-from pipeline.jobs.latent_files import EncodedRows, read_encoded
 from pipeline.measures.elbo import kl_per_latent
 from pipeline.shared.files import atomic_folder, sha256
 from pipeline.shared.interface import FLOAT32

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.errors import ModelError
 from pipeline.inference.mixture import Mixture
-from pipeline.jobs.latent_rows import Floats, LatentSource
+from pipeline.jobs.latent_rows import Floats, LatentSource, Loaded
 
 _ROWS_PER_DRAW = 4096  # from one generator
 
@@ -38,9 +38,9 @@ class Draws(LatentSource):
         """See `LatentSource.state`."""
         return self.name
 
-    def load(self, start: int, stop: int) -> Callable[[], Floats]:
+    def load(self, start: int, stop: int) -> Callable[[], Loaded]:
         """See `LatentSource.load`."""
-        return lambda: self._rows(start, stop)
+        return lambda: Loaded(self._rows(start, stop))
 
     def _rows(self, start: int, stop: int) -> Floats:
         blocks = range(start // _ROWS_PER_DRAW, -(-stop // _ROWS_PER_DRAW))
@@ -94,9 +94,9 @@ class QuantileGrid(LatentSource):
         """See `LatentSource.state`."""
         return self.name
 
-    def load(self, start: int, stop: int) -> Callable[[], Floats]:
+    def load(self, start: int, stop: int) -> Callable[[], Loaded]:
         """See `LatentSource.load`."""
-        return lambda: quantile_grid(self.side, self.latent_dim, start=start, stop=stop)
+        return lambda: Loaded(quantile_grid(self.side, self.latent_dim, start=start, stop=stop))
 
 
 def quantile_grid(

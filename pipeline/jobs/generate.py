@@ -124,8 +124,8 @@ def generate(
         FormatError: a latent is not finite, unless such rows are set aside.
         OutputError: `target` holds something else, the latents themselves, or cannot be written.
     """
-    if latents.path is not None:
-        target.refuse_source(latents.path)
+    for path in latents.paths:
+        target.refuse_source(path)
     first = None if originals is None else _first(originals, latents)
     job = GenerateJob(target.format, decoder, first, None if originals is None else originals.state())
     return (plan if dry_run else run)(job, latents, target, options)

@@ -1,39 +1,62 @@
-"""Latents in files: `.npy`, and Parquet as the batch jobs write it."""
+"""Latents in files: those of the batch jobs, or anybody's; on a disk or behind an address."""
 
-import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import BinaryIO, NamedTuple
 
 from pipeline.errors import DataError, FormatError
-from pipeline.jobs.latent_rows import Floats, LatentSource
+from pipeline.jobs.latent_arrays import read_npy, read_npz
+from pipeline.jobs.latent_readers import Reader
+from pipeline.jobs.latent_rows import LatentSource, Loaded, join
+from pipeline.jobs.latent_tables import ParquetReader, read_csv, read_ipc
 from pipeline.jobs.target import MANIFEST
-from pipeline.shared.text import one_line
+from pipeline.sources.places import Place, find_local, reported
+from pipeline.sources.remote import find_remote
+from pipeline.sources.rows import Refused
+
+_EXPECTED = "latents as .npy, .npz, .parquet, .arrow, .feather or .csv, or a folder or pattern of such files"
 
 
-def open_latents(path: Path, latent_dim: int, count: int | None = None) -> LatentSource:
-    """Latents from an `.npy` file, a Parquet file, or a folder of Parquet parts (column `z_mean` or `z`).
+class _Kind(NamedTuple):
+    """A format."""
+
+    name: str
+    suffixes: tuple[str, ...]
+    start: bytes
+    """How its files begin."""
+    read: Callable[[str, BinaryIO, int], Reader]
+    seek: bool
+    """Whether its reader goes back and forth."""
+
+
+_KINDS = (
+    _Kind(".npy", (".npy",), b"\x93NUMPY", read_npy, seek=False),
+    _Kind(".npz", (".npz",), b"PK\x03\x04", read_npz, seek=True),
+    _Kind("Parquet", (".parquet",), b"PAR1", ParquetReader, seek=True),
+    _Kind("Arrow", (".arrow", ".feather"), b"ARROW1", read_ipc, seek=False),
+    _Kind("CSV", (".csv", ".tsv"), b"", read_csv, seek=False),
+)
+_SUFFIXES = tuple(suffix for kind in _KINDS for suffix in kind.suffixes)
+
+
+def open_latents(path: str | Path, latent_dim: int, count: int | None = None) -> LatentSource:
+    """Latents in files, float16 to float64 or integers; see `docs/batch.md` for their formats.
 
     Args:
-        path: the file or folder.
+        path: a file, a folder with all that lies below it in the order of the paths, or a pattern; or an address.
         latent_dim: how many latents are expected.
         count: how many rows to take from the start; all, if it is not given.
 
     Raises:
-        DataError: nothing there, no row, or fewer than `count`.
-        FormatError: another type or latent size, or a damaged file.
+        DataError: nothing there, no row, fewer than `count`, or not readable.
+        FormatError: another type or latent size, or fewer rows than its manifest says.
     """
-    if not path.exists():
-        raise DataError(f"{path} was not found; expected latents as .npy, .parquet or a folder of Parquet parts")
-    source: NpyLatents | ParquetLatents = (
-        NpyLatents(path, latent_dim) if path.suffix == ".npy" and path.is_file() else ParquetLatents(path, latent_dim)
-    )
+    name = str(path)
+    place = find_remote(name, _EXPECTED) if "://" in name else find_local(name, _EXPECTED)
+    source = FileLatents(place, latent_dim)
     if source.count == 0:
         raise DataError(f"{path} holds no latents")
     if count is not None:
@@ -43,197 +66,117 @@ def open_latents(path: Path, latent_dim: int, count: int | None = None) -> Laten
     return source
 
 
-class _Latents(LatentSource):
-    """Rows of a file or a folder; pickled, they are opened again where they arrive."""
+class FileLatents(LatentSource):
+    """The rows of files of one format, one after the other; pickled, they are opened again where they arrive."""
 
-    path: Path
+    def __init__(self, place: Place, latent_dim: int) -> None:
+        self.name, self.latent_dim = place.name, latent_dim
+        self._place = place
+        self._kind, self._names = _files(place)
+        self.paths = [place.full(name) for name in self._names] if place.kind == "pattern" else [place.name]
+        self._open: tuple[int, Reader, BinaryIO] | None = None
+        self._row = 0  # of the open file: the next that it gives
+        self._starts = [0, *accumulate([self._opened(file).count for file in range(len(self._names))])]
+        self.count = self._starts[-1]
+        self.set_aside = _check_manifest(place, self._names[0], self.count)
 
-    def __init__(self, path: Path, latent_dim: int) -> None:
-        self.path, self.name, self.latent_dim = path, str(path), latent_dim
-
-    def __reduce__(self) -> tuple[Callable[..., LatentSource], tuple[Path, int, int]]:
-        return open_latents, (self.path, self.latent_dim, self.count)
+    def __reduce__(self) -> tuple[Callable[..., LatentSource], tuple[str, int, int]]:
+        return open_latents, (self.name, self.latent_dim, self.count)
 
     def state(self) -> str:
         """See `LatentSource.state`."""
-        facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in self._files()]
-        return hashlib.sha256(repr(facts).encode()).hexdigest()
+        return self._place.state(self._kind.suffixes)
 
-    def _files(self) -> list[Path]:
-        return [self.path]
+    def row_name(self, row: int) -> str:
+        """See `LatentSource.row_name`: the row of a file."""
+        file = self._file_of(row)
+        return f"{self._place.full(self._names[file])} row {row - self._starts[file]:,}"
 
-
-class NpyLatents(_Latents):
-    """The rows of an `.npy` file, float32 `[n, latent_dim]`."""
-
-    def __init__(self, path: Path, latent_dim: int) -> None:
-        super().__init__(path, latent_dim)
-        try:
-            array = np.lib.format.open_memmap(path, mode="r")  # its header; reading a file that shrinks would kill us
-        except ValueError as error:
-            raise FormatError(f"{path} is not an .npy array of numbers, or is damaged: {error}") from error
-        if array.dtype != np.float32 or array.ndim != 2 or array.shape[1] != latent_dim:
-            raise FormatError(f"{path} holds {array.dtype}{list(array.shape)}, expected float32[n, {latent_dim}]")
-        if not array.flags.c_contiguous:
-            raise FormatError(f"{path} is in Fortran order; save numpy.ascontiguousarray(array)")
-        self._offset = path.stat().st_size - array.nbytes
-        self.count = len(array)
-        self.set_aside = _check_manifest(path, Path(f"{path}.{MANIFEST}"), len(array))
-
-    def load(self, start: int, stop: int) -> Callable[[], Floats]:
+    def load(self, start: int, stop: int) -> Callable[[], Loaded]:
         """See `LatentSource.load`."""
-        size = (stop - start) * self.latent_dim
-        offset = self._offset + start * self.latent_dim * np.dtype(np.float32).itemsize
-        z = np.fromfile(self.path, np.float32, size, offset=offset)
-        if z.size < size:
-            raise DataError(f"{self.path} became shorter while it was read: it ends before row {stop:,}")
-        return lambda: z.reshape(-1, self.latent_dim)
+        parts = []
+        while start < stop:
+            file = self._file_of(start)
+            end = min(stop, self._starts[file + 1])
+            parts.append(self._read(file, start - self._starts[file], end - self._starts[file]))
+            start = end
+        return lambda: join(parts)
+
+    def _file_of(self, row: int) -> int:
+        return bisect_right(self._starts, row) - 1
+
+    def _read(self, file: int, start: int, stop: int) -> Loaded:
+        reader, path = self._opened(file, start), self._place.full(self._names[file])
+        if reader.count != self._starts[file + 1] - self._starts[file]:
+            raise FormatError(f"{path} holds another number of rows than at the start; leave it unchanged")
+        self._row = stop
+        with reported(f"{path} (at row {start:,})"):
+            return reader.read(start, stop)
+
+    def _opened(self, file: int, row: int = 0) -> Reader:
+        """What reads a file from a row on: one is open at a time, and opened again to go back in it."""
+        if self._open is not None:
+            opened, reader, stream = self._open
+            if opened == file and self._row <= row:
+                return reader
+            self._open = None
+            stream.close()
+        path = self._place.full(self._names[file])
+        with reported(path):
+            stream = self._place.open(self._names[file], seek=self._kind.seek)
+            try:
+                reader = self._kind.read(path, stream, self.latent_dim)
+            except BaseException:
+                stream.close()
+                raise
+        self._open, self._row = (file, reader, stream), 0
+        return reader
 
 
-class ParquetLatents(_Latents):
-    """The rows of a Parquet file, or of all parts in a folder, one row group at a time."""
-
-    def __init__(self, path: Path, latent_dim: int) -> None:
-        super().__init__(path, latent_dim)
-        import pyarrow as pa  # noqa: PLC0415
-        import pyarrow.parquet as pq  # noqa: PLC0415
-
-        files = self._files()
-        try:
-            names = pq.read_schema(files[0]).names
-            self._column = next((name for name in ("z_mean", "z") if name in names), None)
-            groups = [_groups(file, self._column, latent_dim) for file in files]
-        except (pa.ArrowException, OSError) as error:
-            raise FormatError(f"{path} is neither .npy nor Parquet, or is damaged: {one_line(error)}") from error
-        self._pieces = [
-            (file, group, rows) for file, sizes in zip(files, groups, strict=True) for group, rows in enumerate(sizes)
-        ]
-        self._ends = np.cumsum([rows for _, _, rows in self._pieces], dtype=np.int64)
-        self._read_group = lru_cache(maxsize=2)(self._read_piece)
-        self.count = int(self._ends[-1]) if len(self._ends) else 0
-        self.set_aside = _check_manifest(path, path / f"_{MANIFEST}", self.count)
-
-    def load(self, start: int, stop: int) -> Callable[[], Floats]:
-        """See `LatentSource.load`."""
-        first, last = np.searchsorted(self._ends, [start, stop - 1], side="right")
-        starts = [int(self._ends[piece]) - self._pieces[piece][2] for piece in range(first, last + 1)]
-        z = np.concatenate(
-            [self._read_group(piece)[max(start - begin, 0) : stop - begin] for piece, begin in enumerate(starts, first)]
-        )
-        return lambda: z
-
-    def _files(self) -> list[Path]:
-        if not self.path.is_dir():
-            return [self.path]
-        files = sorted(self.path.glob("*.parquet"))
-        if not files:
-            raise DataError(
-                f"{self.path} holds no .parquet file; expected the output of `vae encode` or `vae generate`"
-            )
-        return files
-
-    def _read_piece(self, piece: int) -> Floats:
-        import pyarrow as pa  # noqa: PLC0415
-        import pyarrow.compute as pc  # noqa: PLC0415
-        import pyarrow.parquet as pq  # noqa: PLC0415
-
-        file, group, rows = self._pieces[piece]
-        try:
-            values = pq.ParquetFile(file).read_row_group(group, [self._column]).column(0).combine_chunks()
-        except (pa.ArrowException, OSError) as error:
-            raise FormatError(f"{file} is damaged: {one_line(error)}") from error
-        start = int(self._ends[piece]) - rows
-        whole = pc.equal(pc.list_value_length(values), self.latent_dim).fill_null(False)
-        whole = whole.to_numpy(zero_copy_only=False)
-        if not whole.all():
-            row = start + int(np.argmin(whole))
-            raise FormatError(f"{self.path} does not hold {self.latent_dim} latents in row {row:,}")
-        z: Floats = values.flatten().to_numpy(zero_copy_only=False)  # a null becomes NaN
-        return z.reshape(rows, self.latent_dim)
+def _files(place: Place) -> tuple[_Kind, Sequence[str]]:
+    """The format of the files at a place, and their names."""
+    with reported(place.name):
+        names = list(place.files(_SUFFIXES))
+        if place.kind == "file":
+            return _kind_of(place, names[0]), names
+    names = [name for name in names if not any(part.startswith("_") for part in name.split("/"))]
+    kinds = [kind for kind in _KINDS if any(place.ends(name, kind.suffixes) for name in names)]
+    if not kinds:
+        raise DataError(f"{place.name} holds no latents; expected {_EXPECTED}")
+    if len(kinds) > 1:
+        found = " and ".join(kind.name for kind in kinds)
+        raise DataError(f"{place.name} holds {found} files; choose with a pattern like *{kinds[0].suffixes[0]}")
+    return kinds[0], names
 
 
-def _groups(file: Path, column: str | None, latent_dim: int) -> list[int]:
-    """Rows of each row group of a file whose latents have the expected type."""
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.parquet as pq  # noqa: PLC0415
-
-    with pq.ParquetFile(file) as parquet:
-        schema = parquet.schema_arrow
-        if column is None or column not in schema.names:
-            raise FormatError(f"{file} holds the columns {', '.join(schema.names)}, expected z_mean or z")
-        type_ = schema.field(column).type
-        fits = (pa.types.is_fixed_size_list(type_) and type_.list_size == latent_dim) or pa.types.is_list(type_)
-        if not fits or type_.value_type != pa.float32():
-            raise FormatError(f"{file} holds {column} as {type_}, expected lists of {latent_dim} float32")
-        return [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
+def _kind_of(place: Place, name: str) -> _Kind:
+    """The format of a file: by its name, or else by its first bytes."""
+    for kind in _KINDS:
+        if place.ends(name, kind.suffixes):
+            return kind
+    with place.open(name) as file:
+        start = file.read(8)
+    for kind in _KINDS:
+        if kind.start and start.startswith(kind.start):
+            return kind
+    raise FormatError(f"{place.full(name)} begins with {start!r}; expected {_EXPECTED}")
 
 
-def _check_manifest(path: Path, about: Path, count: int) -> int:
+def _check_manifest(place: Place, name: str, count: int) -> int:
     """How many rows the job that wrote the latents set aside; a part may be missing, which only its manifest tells."""
-    try:
-        manifest = json.loads(about.read_bytes())
-        rows, quarantined = int(manifest["rows"]), int(manifest["quarantined"])
-    except OSError:
+    if place.kind == "pattern" or "?" in name:  # of an address: what would be asked for is something else
         return 0
-    except (ValueError, TypeError, KeyError) as error:
-        raise FormatError(f"{about} is damaged; run the job that wrote it again") from error
-    if rows != count:
-        raise FormatError(f"{path} holds {count:,} rows, its manifest lists {rows:,}; run the job that wrote it again")
-    return quarantined
-
-
-@dataclass(frozen=True)
-class EncodedRows:
-    """What `vae encode` wrote: all rows of its columns, and the SHA-256 of the encoder that made them."""
-
-    index: NDArray[np.int64]
-    """Rows in the source, `[n]`."""
-    label: NDArray[Any]
-    """uint8 `[n]`, or what was asked for where there is none."""
-    z_mean: Floats
-    """`[n, latent_dim]`"""
-    z_log_var: Floats
-    """`[n, latent_dim]`"""
-    model_sha256: str
-
-
-def read_encoded(path: Path, latent_dim: int, no_label: int) -> EncodedRows:
-    """Read the Parquet output of `vae encode` as a whole.
-
-    Args:
-        path: a file or a folder of parts.
-        latent_dim: how many latents are expected.
-        no_label: the label of rows that have none.
-
-    Raises:
-        DataError: nothing there, no row, or a latent that is not finite.
-        FormatError: not Parquet, damaged, or of another latent size.
-    """
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.parquet as pq  # noqa: PLC0415
-
-    if not path.exists():
-        raise DataError(f"{path} was not found; expected latents as Parquet: run `vae encode` (or `dvc repro`) first")
+    about = f"_{MANIFEST}" if place.kind == "folder" else f"{name}.{MANIFEST}"
+    (content,) = place.fetch([about])
+    if isinstance(content, Refused):
+        return 0
     try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise FormatError(f"{path} is not Parquet, or is damaged: {one_line(error)}") from error
-    wanted = pa.list_(pa.float32(), latent_dim)
-    for name in ("z_mean", "z_log_var"):
-        found = table.schema.field(name).type if name in table.schema.names else None
-        if found != wanted:
-            raise FormatError(f"{path} has {name} as {found}, expected {wanted}; run `vae encode` with this bundle")
-    if missing := [name for name in ("index", "label") if name not in table.schema.names]:
-        raise FormatError(f"{path} has no column {missing[0]}; expected the output of `vae encode`")
-    if table.num_rows == 0:
-        raise DataError(f"{path} holds no latents")
-    flat = {name: table[name].combine_chunks().flatten().to_numpy() for name in ("z_mean", "z_log_var")}
-    if not all(np.isfinite(values).all() for values in flat.values()):
-        raise DataError(f"{path} holds a latent that is not finite; run `vae encode` again")
-    return EncodedRows(
-        table["index"].to_numpy(),
-        table["label"].fill_null(no_label).to_numpy(),
-        flat["z_mean"].reshape(-1, latent_dim),
-        flat["z_log_var"].reshape(-1, latent_dim),
-        (table.schema.metadata or {}).get(b"model_sha256", b"").decode(errors="replace"),
-    )
+        manifest = json.loads(content)
+        rows, quarantined = int(manifest["rows"]), int(manifest["quarantined"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise FormatError(f"{place.full(about)} is damaged; run the job that wrote it again") from error
+    if rows != count:
+        raise FormatError(
+            f"{place.name} holds {count:,} rows, its manifest lists {rows:,}; run the job that wrote it again"
+        )
+    return quarantined

@@ -1,4 +1,4 @@
-"""Where the latents to decode come from: the prior, a mixture, a grid over the prior's quantiles, or a file."""
+"""Where the latents to decode come from: the prior, a mixture, a grid over the prior's quantiles, or files."""
 
 from pathlib import Path
 
@@ -12,11 +12,11 @@ def choose_latents(
     *,
     count: int | None = None,
     seed: int = 0,
-    path: Path | None = None,
+    path: str | Path | None = None,
     side: int | None = None,
     fitted: Path | None = None,
 ) -> LatentSource:
-    """Latents from the file `path` (the first `count`), a quantile grid of `side`, or else `count` draws.
+    """Latents from the files at `path` (the first `count`), a quantile grid of `side`, or else `count` draws.
 
     These are from the mixture `fitted`, or without one from the prior.
     """

@@ -20,6 +20,14 @@ Columns = Mapping[str, Array]
 PARQUET, PNG, NPY, NPZ = "parquet", "png", "npy", "npz"
 FORMATS = (PARQUET, PNG, NPY, NPZ)
 SINGLE_FILE = (NPY, NPZ)
+NOT_WRITTEN = {
+    *("csv", "tsv", "txt", "json", "jsonl", "ndjson", "xml", "yaml", "yml", "html", "pdf", "md", "xls", "xlsx"),
+    *("png", "jpg", "jpeg", "gif", "bmp", "tif", "tiff", "webp", "svg", "mp4"),
+    *("tar", "tgz", "gz", "bz2", "xz", "zst", "zip", "7z"),
+    *("h5", "hdf5", "arrow", "feather", "orc", "avro", "lance", "sqlite", "db", "pkl", "pickle", "mat", "pt", "pth"),
+    *("safetensors", "tfrecord", "onnx", "idx", "idx1-ubyte", "idx2-ubyte", "idx3-ubyte"),
+}
+"""Suffixes of files; a folder of such a name would be taken for one. Spark's folders do end in .parquet."""
 ROWS_PER_PART = 65_536
 PART_GLOB = "part-*"
 PNG_COLUMN = "png"

@@ -15,10 +15,10 @@ from typing import Any
 
 from pipeline.errors import DataError, OutputError
 from pipeline.jobs import parts as files
-from pipeline.jobs.parts import FORMATS, NPY, PARQUET, PART_GLOB, SINGLE_FILE
+from pipeline.jobs.parts import FORMATS, NOT_WRITTEN, NPY, PARQUET, PART_GLOB, SINGLE_FILE
 from pipeline.jobs.workspace import FINISHED, Part, Workspace
 from pipeline.shared.files import atomic_file, explained, refuse_foreign, release, write_json
-from pipeline.shared.text import one_line
+from pipeline.sources.failures import explain
 from pipeline.sources.places import reported
 
 MANIFEST, QUARANTINE = "manifest.json", "quarantine.jsonl"
@@ -30,18 +30,24 @@ _TIMES = ("mtime", "LastModified", "last_modified", "modified", "updated", "crea
 
 
 def open_target(path: str | Path, format_: str = AUTO) -> "Target":
-    """The target at `path`; `auto` takes the format from its suffix, else Parquet.
+    """The target at `path`; `auto` takes the format from its suffix, in either case, else Parquet.
 
     Raises:
-        OutputError: no such format; a single file is wanted under a name that says otherwise, or the other way round.
+        OutputError: no such format; a single file is wanted under a name that says otherwise, or the other way round;
+            the name is that of a file in a format that is not written.
         DataError: no driver for the store.
     """
-    suffix = PurePosixPath(str(path)).suffix.removeprefix(".")
+    suffix = PurePosixPath(str(path)).suffix.removeprefix(".").lower()
     found = (suffix if suffix in SINGLE_FILE else PARQUET) if format_ == AUTO else format_
     if found not in FORMATS:
         raise OutputError(f"there is no format {format_!r}; choose one of {', '.join(FORMATS)}")
     if (found in SINGLE_FILE or suffix in SINGLE_FILE) and found != suffix:
         raise OutputError(f"{path} can't hold the format {found}; name a file for npy and npz, a folder for others")
+    if suffix in NOT_WRITTEN:
+        raise OutputError(
+            f"{path} names a file in a format that is not written; name a folder, which gets Parquet or, with --format "
+            "png, pictures, or a file .npy or .npz"
+        )
     return RemoteTarget(str(path), found) if "://" in str(path) else LocalTarget(Path(path), found)
 
 
@@ -208,7 +214,8 @@ class RemoteTarget(Target):
         except (ImportError, ValueError) as error:
             raise DataError(f"{path} can't be reached: {error}; install the driver for {protocol}://") from error
         except Exception as error:  # every driver raises its own
-            raise DataError(f"{path} can't be reached: {one_line(error)}; check address, rights and network") from error
+            found, advice = explain(error)
+            raise DataError(f"{path} can't be reached: {found}; {advice}") from error
         self.identity = path
         # Of the same name in two stores, neither may take the other's for its own.
         digest = hashlib.sha256(path.encode()).hexdigest()[:8]
@@ -265,7 +272,9 @@ class RemoteTarget(Target):
             self._store.put_file(str(file), self._store._strip_protocol(to))
             self.sent = True
         except Exception as error:  # every driver raises its own
-            raise OutputError(f"cannot write {to}: {one_line(error)}; run the same command again to resume") from error
+            raise OutputError(
+                f"cannot write {to}: {explain(error)[0]}; run the same command again to resume"
+            ) from error
 
 
 def _identity(about: Mapping[str, Any]) -> list[str]:

@@ -1,96 +1,191 @@
-"""Images that lie one after the other in an array: IDX, `.npy` and `.npz` files."""
+"""Images that lie one after the other in arrays: IDX, `.npy` and `.npz` files."""
 
-from collections import Counter
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from itertools import accumulate
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.errors import FormatError
-from pipeline.shared.interface import IMAGE_SHAPE
-from pipeline.sources.pixels import fit, misfit, to_grey
-from pipeline.sources.places import Place
+from pipeline.sources.array_files import Archive, ArrayStream, open_array
+from pipeline.sources.label_files import LabelStream
+from pipeline.sources.levels import BYTES, Levels, find_levels
+from pipeline.sources.pairs import Layout, choose_pair, read_layout
+from pipeline.sources.pixels import misfit, shape_all, to_grey
+from pipeline.sources.places import Names, Place
 from pipeline.sources.reading import Reading
-from pipeline.sources.rows import ImageSource, Labels, Pixels, Rows
-from pipeline.sources.streams import Archive, ArrayStream, Files
+from pipeline.sources.rows import BadRow, ImageSource, Labels, Pixels, Rows, join
+from pipeline.sources.streams import Files
 
+SUFFIXES = ".npy", ".npz", ".npy.gz", "-ubyte", "-ubyte.gz", ".idx", ".idx.gz", "-int", "-int.gz"
 _HELD = 64 << 20  # bytes of one stretch that wait for their conversion; of larger ones, rows are converted at once
+_LOOKED_AT = 16 << 20  # bytes at a time to find the range of values
 
 
-class ArrayImages(ImageSource):
-    """The rows of an array: uint8 `[n, 28, 28]`, `[n, 28, 28, 1 | 3 | 4]`, or any size if they are to be resized."""
+class _File:
+    """One file of an array of images, and their labels if it holds them."""
 
-    def __init__(self, place: Place, reading: Reading) -> None:
-        self.name = place.name
-        self.passed_over = Counter()
-        self._place, self._reading, self._files = place, reading, Files()
-        (name,) = place.files(())
+    def __init__(self, place: Place, name: str, reading: Reading) -> None:
+        self._files = Files()
         try:
-            if place.ends(name, ".npz"):
-                self._images, self._labels = self._open_npz(place.full(name), name)
-            else:
-                self._images, self._labels = self._files.array(place, name, 3), None
-            self._check_shape()
+            self.images, self.labels = self._open(place, name, reading)
+            self.layout = _check(self.images, reading)
+            if self.labels is not None and len(self.labels) != len(self.images):
+                raise FormatError(
+                    f"{self.images.name} holds {len(self.images):,} images and {len(self.labels):,} labels"
+                )
         except BaseException:
             self.close()
             raise
-        self.count = len(self._images)
-        self.labelled = self._labels is not None
+
+    def close(self) -> None:
+        self._files.close()
+
+    def _open(self, place: Place, name: str, reading: Reading) -> tuple[ArrayStream, LabelStream | None]:
+        if not place.ends(name, ".npz"):
+            return open_array(self._files, place, name), None
+        archive = Archive(place.full(name), self._files.stream(place, name, seek=True))
+        about = {}
+        for array in archive.names:
+            stream = archive.open(array)
+            about[array] = stream.shape, "text" if stream.dtype.kind in "US" else str(stream.dtype)
+        images, labels = choose_pair(archive.name, about, reading)
+        if labels is None:
+            return archive.open(images), None
+        return archive.open(images), LabelStream.of_array(lambda: archive.open(labels), f"array {labels}")
+
+
+class Arrays(ImageSource):
+    """The rows of arrays, file after file; see `read_layout` for their shapes and `Levels` for their values."""
+
+    def __init__(self, place: Place, names: Names, reading: Reading) -> None:
+        self.name = place.name
+        self.passed_over = names.passed_over
+        self._place, self._names, self._reading = place, names, reading
+        counts, labels = [], []
+        bytes_alone = reading.value_range in (None, (0.0, 255.0))
+        for index in range(len(names)):
+            file = self._open(index)
+            counts.append(len(file.images))
+            labels.append(file.labels)
+            bytes_alone &= file.images.dtype == np.uint8
+            file.close()
+        self._starts = [0, *accumulate(counts)]
+        self.count = self._starts[-1]
+        self.labelled = any(one is not None for one in labels)
+        self.labels_from = next((one.name for one in labels if one is not None), "")
+        self.classes = next((one.classes for one in labels if one is not None), ())
+        if any(one is not None and one.classes != self.classes for one in labels):
+            raise FormatError(f"{self.name} has other names of classes in one file than in another; use numbers")
+        self._levels = BYTES if bytes_alone or not self.count else self._find_levels()
+        self._file, self._index = self._open(0), 0
 
     def state(self) -> str:
         """See `ImageSource.state`."""
-        return self._place.state((), self._reading)
+        return self._place.state(SUFFIXES, self._reading)
 
     def read(self, start: int, stop: int) -> Callable[[], Rows]:
         """See `ImageSource.read`."""
-        labels = None if self._labels is None else self._labels.read(start, stop).astype(np.int16)
-        step = max(1, _HELD // self._images.row_bytes)
-        if stop - start <= step:
-            pixels = self._images.read(start, stop)
-            return lambda: self._rows(start, stop, self._converted(pixels), labels)
-        parts = [self._converted(self._images.read(at, min(at + step, stop))) for at in range(start, stop, step)]
-        return lambda: self._rows(start, stop, np.concatenate(parts), labels)
+        parts = [self._read(*piece) for piece in self._pieces(start, stop)]
+        return lambda: join([part() for part in parts])
 
     def close(self) -> None:
         """See `ImageSource.close`."""
-        self._files.close()
+        self._file.close()
 
-    def _open_npz(self, path: str, name: str) -> tuple[ArrayStream, ArrayStream | None]:
-        archive = Archive(path, self._files.stream(self._place, name, seek=True))
-        names = [array for array in archive.names if array != "labels"]
-        if len(names) != 1 and "images" not in names:
-            raise FormatError(f"{path} holds the arrays {sorted(names)}, expected one, or one named 'images'")
-        images = archive.open("images" if "images" in names else names[0], 3)
-        if "labels" not in archive.names:
-            return images, None
-        labels = archive.open("labels", 1)
-        check_labels(labels)
-        if len(labels) != len(images):
-            raise FormatError(f"{path} holds {len(images):,} images and {len(labels):,} labels")
-        return images, labels
+    def _open(self, index: int) -> _File:
+        return _File(self._place, self._names[index], self._reading)
 
-    def _check_shape(self) -> None:
-        shape = self._images.shape
-        flat = len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3, 4))
-        reason = misfit(shape[1], shape[2], self._reading) if flat else ""
-        if reason is not None:
-            raise FormatError(
-                f"{self._images.name} holds uint8{list(shape)}, expected uint8[n, 28, 28], 255 = ink"
-                f"{'; each ' + reason if reason else ''}"
-            )
+    def _find_levels(self) -> Levels:
+        if self._reading.value_range is not None:
+            return Levels(*self._reading.value_range)
 
-    def _converted(self, pixels: Pixels) -> Pixels:
-        if pixels.ndim == 4:
-            pixels = to_grey(pixels)
-        if self._reading.any_size and pixels.shape[1:] != IMAGE_SHAPE:
-            return np.stack([fit(image) for image in pixels])
-        return np.ascontiguousarray(pixels)
+        def pieces() -> Iterator[NDArray[Any]]:
+            for index in range(len(self._names)):
+                file = self._open(index)
+                step = max(1, _LOOKED_AT // file.images.row_bytes)
+                for at in range(0, len(file.images), step):
+                    yield file.images.read(at, min(at + step, len(file.images)))
+                file.close()
 
-    @staticmethod
-    def _rows(start: int, stop: int, pixels: Pixels, labels: Labels | None) -> Rows:
-        return Rows(start, stop, pixels, labels)
+        return find_levels(self.name, pieces())
+
+    def _pieces(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """Cut rows where a file ends."""
+        while start < stop:
+            end = min(stop, self._starts[bisect_right(self._starts, start)])
+            yield start, end
+            start = end
+
+    def _read(self, start: int, stop: int) -> Callable[[], Rows]:
+        index = bisect_right(self._starts, start) - 1
+        if index != self._index:
+            self._file.close()
+            self._file, self._index = self._open(index), index
+        file, offset = self._file, self._starts[index]
+        labels = None if file.labels is None else file.labels.read(start - offset, stop - offset)
+        step = max(1, _HELD // max(1, file.images.row_bytes))
+        if stop - start <= step:
+            values = file.images.read(start - offset, stop - offset)
+            return lambda: self._rows(start, [self._convert(file, values)], labels, offset)
+        parts = []
+        for at in range(start, stop, step):
+            values = file.images.read(at - offset, min(at + step, stop) - offset)
+            parts.append(self._convert(file, values))
+        return lambda: self._rows(start, parts, labels, offset)
+
+    def _convert(self, file: _File, values: NDArray[Any]) -> tuple[Pixels, NDArray[np.bool_]]:
+        """28 x 28 grey levels, and which rows hold other values."""
+        pixels, wrong = self._levels(_arranged(values, file.layout))
+        return shape_all(to_grey(pixels) if pixels.ndim == 4 else pixels, self._reading), wrong
+
+    def _rows(
+        self,
+        start: int,
+        parts: list[tuple[Pixels, NDArray[np.bool_]]],
+        labels: tuple[Labels, dict[int, str]] | None,
+        offset: int,
+    ) -> Rows:
+        pixels = parts[0][0] if len(parts) == 1 else np.concatenate([part for part, _ in parts])
+        wrong = np.concatenate([flags for _, flags in parts])
+        reasons = dict.fromkeys(np.flatnonzero(wrong).tolist(), self._levels.reason)
+        numbers, unknown = (None, {}) if labels is None else labels
+        name = self._place.full(self._names[bisect_right(self._starts, start) - 1])
+        return refuse(start, pixels, numbers, unknown | reasons, lambda row: f"{name} row {start - offset + row}")
 
 
-def check_labels(labels: ArrayStream) -> None:
-    """Raise `FormatError` unless an array is of one dimension."""
-    if len(labels.shape) != 1:
-        raise FormatError(f"{labels.name} holds labels as uint8{list(labels.shape)}, expected uint8[n]")
+def refuse(
+    start: int, pixels: Pixels, labels: Labels | None, reasons: dict[int, str], name: Callable[[int], str]
+) -> Rows:
+    """Rows from all images, and what is wrong with some of them."""
+    stop = start + len(pixels)
+    if not reasons:
+        return Rows(start, stop, np.ascontiguousarray(pixels), labels)
+    good = np.ones(len(pixels), bool)
+    good[list(reasons)] = False
+    bad = tuple(BadRow(start + row, name(row), reasons[row]) for row in sorted(reasons))
+    return Rows(start, stop, np.ascontiguousarray(pixels[good]), None if labels is None else labels[good], bad)
+
+
+def _check(images: ArrayStream, reading: Reading) -> Layout:
+    layout = read_layout(images.shape, any_size=reading.any_size)
+    reason = misfit(layout.height, layout.width, reading) if layout else ""
+    if layout is None or reason is not None or images.dtype.kind not in "biuf":
+        raise FormatError(
+            f"{images.name} holds {images}, expected images [n, 28, 28], also with 1, 3 or 4 channels, or [n, 784]"
+            f"{'; each ' + reason if reason else ''}"
+        )
+    if layout.alone:
+        images.as_one_row()
+    return layout
+
+
+def _arranged(values: NDArray[Any], layout: Layout) -> NDArray[Any]:
+    """`[m, height, width]`, or with channels behind."""
+    if values.ndim == 2:
+        return values.reshape(-1, layout.height, layout.width)
+    if layout.first:
+        values = values.transpose(0, 2, 3, 1)
+    return values[..., 0] if values.ndim == 4 and layout.channels == 1 else values

@@ -1,94 +1,104 @@
-"""Images in Arrow columns: bytes, lists of numbers, or encoded pictures.
+"""Images in Arrow columns: bytes, lists of numbers, encoded pictures, or a column for each pixel.
 
 Through Arrow's buffers, not through its conversions: these load pandas, and go row by row where NumPy needn't.
 """
 
+import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import FormatError
 from pipeline.shared.interface import IMAGE_SHAPE, PIXELS
+from pipeline.sources.kinds import is_picture
+from pipeline.sources.levels import Levels
 from pipeline.sources.pictures import JPEG, JPEG_END, PNG, decode
+from pipeline.sources.pixels import shape_all
 from pipeline.sources.reading import Reading
-from pipeline.sources.rows import Labels, Pixels, Refused
+from pipeline.sources.rows import Pixels, Refused
 
+Array = NDArray[Any]
 _HEIGHT, _WIDTH = IMAGE_SHAPE
+_NESTED = (_HEIGHT, _WIDTH), (1, _HEIGHT, _WIDTH), (_HEIGHT, _WIDTH, 1)
 
 
-def choose_columns(path: str, schema: Any, *, labels: bool) -> list[str]:
-    """The column of images, and that of labels if there is one."""
-    import pyarrow as pa  # noqa: PLC0415
+def read_images(columns: Sequence[Any], reading: Reading, levels: Levels) -> tuple[Pixels, dict[int, str]]:
+    """The images in Arrow arrays, one or 784: uint8 `[n, 28, 28]`, and what is wrong with rows that hold none.
 
-    fitting = [column.name for column in schema if column.name != "label" and _holds_images(column.type)]
-    if "image" in fitting:
-        fitting = ["image"]
-    if len(fitting) != 1 or schema.names.count(fitting[0]) != 1:
-        listed = ", ".join(f"{column.name}: {column.type}"[:60] for column in schema)
-        raise FormatError(
-            f"{path} has the columns {listed}; expected one column 'image' of {PIXELS} bytes, {PIXELS} numbers, "
-            "or PNG or JPEG"
-        )
-    if not labels or "label" not in schema.names:
-        return fitting
-    kind = schema.field("label").type
-    if not pa.types.is_integer(kind):
-        raise FormatError(f"{path} has labels of type {kind}, expected integers; convert or drop the column 'label'")
-    return [*fitting, "label"]
+    The images of these are 0.
+    """
+    column = plain(columns[0])
+    if len(columns) == 1 and (is_struct(column) or is_bytes(column.type)):
+        return _read_bytes(column, reading)
+    numbers = read_numbers(columns)
+    pixels, wrong = levels(numbers.values)
+    pixels = shape_all(pixels.reshape(-1, *IMAGE_SHAPE), reading)
+    reasons = numbers.reasons | dict.fromkeys(numbers.rows[wrong].tolist(), levels.reason)
+    if len(numbers.rows) == len(column):
+        return pixels, reasons
+    images = np.zeros((len(column), *IMAGE_SHAPE), np.uint8)
+    images[numbers.rows] = pixels
+    return images, reasons
 
 
-def _holds_images(kind: Any) -> bool:
-    import pyarrow as pa  # noqa: PLC0415
-
-    kind = getattr(kind, "storage_type", kind)
-    types = pa.types
-    if types.is_struct(kind):
-        return any(field.name == "bytes" and _is_bytes(field.type) for field in kind)
-    if _is_bytes(kind):
-        return True
-    for _ in range(2):  # a list of 784, or of 28 lists of 28
-        if not (types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)):
-            break
-        kind = kind.value_type
-        if types.is_integer(kind):
-            return True
-    return False
-
-
-def _is_bytes(kind: Any) -> bool:
-    import pyarrow as pa  # noqa: PLC0415
-
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
-
-
-def read_images(column: Any, reading: Reading) -> tuple[Pixels, dict[int, str]]:
-    """The images of an Arrow array: uint8 `[n, 28, 28]`, and what is wrong with rows that hold none (theirs are 0)."""
+def plain(column: Any) -> Any:
+    """An Arrow array without extension, dictionary or views."""
     import pyarrow as pa  # noqa: PLC0415
 
     column = getattr(column, "storage", column)
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_binary_view(column.type) or pa.types.is_string_view(column.type):
+        column = column.cast(pa.large_binary())
+    return column
+
+
+def is_struct(column: Any) -> bool:
+    """Whether an Arrow array holds structs, as Hugging Face keeps pictures."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    return bool(pa.types.is_struct(column.type))
+
+
+def is_bytes(kind: Any) -> bool:
+    """Whether the values of an Arrow type are bytes that follow each other."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    types = pa.types
+    return any(
+        is_one(kind)
+        for is_one in (
+            types.is_binary,
+            types.is_large_binary,
+            types.is_fixed_size_binary,
+            types.is_string,
+            types.is_large_string,
+        )
+    )
+
+
+def _read_bytes(column: Any, reading: Reading) -> tuple[Pixels, dict[int, str]]:
     reasons: dict[int, str] = {}
-    valid = _valid(column)
-    if pa.types.is_struct(column.type):
-        column = column.field("bytes")  # keeps the slice, not the struct's nulls
-        valid = valid & _valid(column)
-    if not _is_bytes(column.type):
-        return _read_lists(column, valid)
+    valid = valid_rows(column)
+    if is_struct(column):
+        column = plain(column.field("bytes"))  # keeps the slice, not the struct's nulls
+        valid = valid & valid_rows(column)
     spans, data = _spans(column)
     lengths = spans.stops - spans.starts
     raw = valid & (lengths == PIXELS)
     encoded = valid & _encoded(spans, data)
     raw &= ~encoded
     if raw.all():
-        return _rows_of(data, spans.starts), reasons
+        return shape_all(_rows_of(data, spans.starts).reshape(-1, *IMAGE_SHAPE), reading), reasons
     images = np.zeros((len(column), *IMAGE_SHAPE), np.uint8)
-    images[raw] = _rows_of(data, spans.starts[raw])
+    images[raw] = shape_all(_rows_of(data, spans.starts[raw]).reshape(-1, *IMAGE_SHAPE), reading)
     for row in np.flatnonzero(~raw).tolist():
         if not valid[row]:
             reasons[row] = "is null, expected an image"
             continue
         content = data[spans.starts[row] : spans.stops[row]].tobytes()
-        picture = decode(content, reading) if encoded[row] else Refused(_length(len(content), "bytes"))
+        picture = decode(content, reading) if is_picture(content) else Refused(_length(len(content)))
         if isinstance(picture, Refused):
             reasons[row] = picture.reason
         else:
@@ -96,18 +106,8 @@ def read_images(column: Any, reading: Reading) -> tuple[Pixels, dict[int, str]]:
     return images, reasons
 
 
-def _length(found: int, what: str) -> str:
-    return f"holds {found:,} {what}, expected {PIXELS} or a PNG or JPEG picture"
-
-
-def read_labels(column: Any) -> tuple[Labels, dict[int, str]]:
-    """The labels of an Arrow array of integers: int16 `[n]`, -1 where it is null; and what is wrong with others."""
-    valid = _valid(column)
-    values = _numbers(column)
-    fits = ~valid | ((values <= 255) & (values.astype(np.int64) >= -1))
-    labels = np.where(valid & fits, values.astype(np.int64), -1).astype(np.int16)
-    wrong = np.flatnonzero(~fits).tolist()
-    return labels, {row: f"has the label {values[row]}, expected 0 to 255" for row in wrong}
+def _length(found: int) -> str:
+    return f"holds {found:,} bytes, expected {PIXELS} or a PNG or JPEG picture"
 
 
 class _Spans(NamedTuple):
@@ -117,7 +117,7 @@ class _Spans(NamedTuple):
     stops: NDArray[np.int64]
 
 
-def _valid(column: Any) -> NDArray[np.bool_]:
+def valid_rows(column: Any) -> NDArray[np.bool_]:
     """Which rows are not null."""
     bits = column.buffers()[0]
     if column.null_count == 0 or bits is None:
@@ -134,7 +134,8 @@ def _spans(column: Any) -> tuple[_Spans, Pixels]:
     data = np.frombuffer(buffers[-1], np.uint8) if buffers[-1] is not None else np.empty(0, np.uint8)
     if pa.types.is_fixed_size_binary(column.type):
         return _even(column.offset, len(column), column.type.byte_width), data
-    return _uneven(column, np.int64 if pa.types.is_large_binary(column.type) else np.int32), data
+    large = pa.types.is_large_binary(column.type) or pa.types.is_large_string(column.type)
+    return _uneven(column, np.int64 if large else np.int32), data
 
 
 def _even(offset: int, count: int, size: int) -> _Spans:
@@ -151,74 +152,121 @@ def _uneven(column: Any, width: type[np.int32] | type[np.int64]) -> _Spans:
 
 
 def _encoded(spans: _Spans, data: Pixels) -> NDArray[np.bool_]:
-    """Which rows are PNG or JPEG files by their first bytes, and JPEG by the last too: three bytes might be pixels."""
+    """Which rows may be pictures: by their length, or else by first bytes, and JPEG by its last too."""
     lengths = spans.stops - spans.starts
-    found = np.zeros(len(lengths), bool)
-    long = lengths >= len(PNG)
-    starts, stops = spans.starts[long], spans.stops[long]
+    found = lengths != PIXELS
+    starts, stops = spans.starts[~found], spans.stops[~found]
 
     def begins(at: NDArray[np.int64], sign: bytes) -> NDArray[np.bool_]:
         return np.asarray(np.all([data[at + place] == byte for place, byte in enumerate(sign)], axis=0))
 
-    jpeg = begins(starts, JPEG) & ((lengths[long] != PIXELS) | begins(stops - len(JPEG_END), JPEG_END))
-    found[long] = begins(starts, PNG) | jpeg
-    return found
+    found[~found] = begins(starts, PNG) | (begins(starts, JPEG) & begins(stops - len(JPEG_END), JPEG_END))
+    return np.asarray(found)
 
 
-def _rows_of(data: NDArray[Any], starts: NDArray[np.int64]) -> NDArray[Any]:
-    """`[n, 28, 28]` from the 784 elements at each start: a view if they follow each other."""
+def _rows_of(data: Array, starts: NDArray[np.int64]) -> Array:
+    """`[n, 784]` from the 784 elements at each start: a view if they follow each other."""
     if len(starts) == 0 or np.array_equal(starts, _even(0, len(starts), PIXELS).starts + starts[0]):
         first = int(starts[0]) if len(starts) else 0
-        return data[first : first + len(starts) * PIXELS].reshape(-1, *IMAGE_SHAPE)
-    return np.asarray(data[starts[:, None] + np.arange(PIXELS)]).reshape(-1, *IMAGE_SHAPE)
+        return data[first : first + len(starts) * PIXELS].reshape(-1, PIXELS)
+    return np.asarray(data[starts[:, None] + np.arange(PIXELS)])
 
 
-def _read_lists(column: Any, valid: NDArray[np.bool_]) -> tuple[Pixels, dict[int, str]]:
-    """Lists of 784 integers, or of 28 lists of 28."""
+class Numbers(NamedTuple):
+    """The numbers of the rows that have 784 of them."""
+
+    rows: NDArray[np.int64]
+    values: Array
+    """`[m, 784]`"""
+    reasons: dict[int, str]
+    """What is wrong with the other rows."""
+
+
+def read_numbers(columns: Sequence[Any]) -> Numbers:
+    """The numbers in an Arrow array of lists, 784 long or nested as 28 lists of 28, or in 784 arrays of numbers."""
+    columns = [plain(column) for column in columns]
+    if len(columns) == 1:
+        return _read_lists(columns[0])
+    whole = np.all([valid_rows(column) for column in columns], axis=0)
+    rows = np.flatnonzero(whole)
+    values = np.stack([numbers_of(column)[rows] for column in columns], axis=1)
+    return Numbers(rows, values, dict.fromkeys(np.flatnonzero(~whole).tolist(), "lacks a pixel, expected 784 numbers"))
+
+
+def _read_lists(column: Any) -> Numbers:
+    """Lists of 784, or nested as one of `_NESTED` says."""
+    valid = valid_rows(column)
+    levels, values = [], column
+    while _is_list(values.type):
+        holes = ~valid_rows(values)
+        spans, values = _list_spans(values)
+        levels.append(_Level(spans, holes))
+    fitting = [sizes for sizes in _NESTED if len(sizes) == len(levels)]
+    if len(levels) == 1:
+        flat, whole = levels[0].spans, valid
+    else:
+        flat = functools.reduce(_within, [level.spans for level in levels])
+        whole = valid & np.any([_nested_as(sizes, levels) for sizes in fitting] or [~valid & False], axis=0)
+    counts = flat.stops - flat.starts
+    whole = whole & (counts == PIXELS)
+    reasons = dict.fromkeys(np.flatnonzero(~valid).tolist(), "is null, expected an image")
+    for row in np.flatnonzero(valid & ~whole).tolist():
+        nested = f", or not as {_HEIGHT} rows of {_WIDTH}" if len(levels) > 1 else ""
+        reasons[row] = f"holds {counts[row]:,} numbers{nested}; expected {PIXELS}"
+    rows = np.flatnonzero(whole)
+    missing = _rows_of(~valid_rows(values), flat.starts[whole]).any(axis=1)
+    reasons |= dict.fromkeys(rows[missing].tolist(), "holds a null, expected 784 numbers")
+    numbers = _rows_of(numbers_of(values), flat.starts[whole])
+    return Numbers(rows[~missing], numbers[~missing] if missing.any() else numbers, reasons)
+
+
+class _Level(NamedTuple):
+    """The lists of one depth."""
+
+    spans: _Spans
+    holes: NDArray[np.bool_]
+    """Which of them are null."""
+
+
+def _nested_as(sizes: tuple[int, ...], levels: Sequence[_Level]) -> NDArray[np.bool_]:
+    """Which rows are lists of so many lists of so many, and on."""
+    spans = levels[0].spans
+    fits = np.asarray(spans.stops - spans.starts == sizes[0])
+    for size, inner in zip(sizes[1:], levels[1:], strict=True):
+        other = (inner.spans.stops - inner.spans.starts != size) | inner.holes
+        before = np.concatenate([[0], np.cumsum(other)])
+        fits &= before[spans.stops] == before[spans.starts]
+        spans = _within(spans, inner.spans)
+    return fits
+
+
+def _within(outer: _Spans, inner: _Spans) -> _Spans:
+    """Where rows lie in the elements of the lists that they are made of."""
+    edges = np.concatenate([inner.starts, inner.stops[-1:]]) if len(inner.starts) else np.zeros(1, np.int64)
+    return _Spans(edges[outer.starts], edges[outer.stops])
+
+
+def _is_list(kind: Any) -> bool:
     import pyarrow as pa  # noqa: PLC0415
 
-    spans, values = _list_spans(column)
-    whole = valid.copy()
-    reasons = dict.fromkeys(np.flatnonzero(~valid).tolist(), "is null, expected an image")
-    nested = not pa.types.is_integer(values.type)
-    if nested:
-        inner, values, holes = *_list_spans(values), _valid(values)
-        uneven = np.concatenate([[0], np.cumsum((inner.stops - inner.starts != _WIDTH) | ~holes)])
-        even = uneven[spans.stops] == uneven[spans.starts]
-        whole &= (spans.stops - spans.starts == _HEIGHT) & even
-        edges = np.concatenate([inner.starts, inner.stops[-1:]]) if len(inner.starts) else np.zeros(1, np.int64)
-        spans = _Spans(edges[spans.starts], edges[spans.stops])
-    counts = spans.stops - spans.starts
-    whole &= counts == PIXELS
-    for row in np.flatnonzero(valid & ~whole).tolist():
-        shape = f", or not as {_HEIGHT} rows of {_WIDTH}" if nested else ""
-        reasons[row] = f"holds {counts[row]:,} numbers{shape}; expected {PIXELS}"
-    numbers, missing = _numbers(values), ~_valid(values)
-    pixels = _rows_of(numbers, spans.starts[whole])
-    wrong = _rows_of(missing, spans.starts[whole]).any(axis=(1, 2))
-    if pixels.dtype != np.uint8:
-        wrong = wrong | (pixels < 0).any(axis=(1, 2)) | (pixels > 255).any(axis=(1, 2))
-    rows = np.flatnonzero(whole)
-    reasons |= dict.fromkeys(rows[wrong].tolist(), "holds a number outside 0 to 255, or a null")
-    if whole.all():
-        return pixels.astype(np.uint8, copy=False), reasons
-    images = np.zeros((len(column), *IMAGE_SHAPE), np.uint8)
-    images[whole] = pixels.astype(np.uint8)
-    return images, reasons
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
 def _list_spans(column: Any) -> tuple[_Spans, Any]:
     """Where the rows of an array of lists lie in the array of all elements, and that one."""
     import pyarrow as pa  # noqa: PLC0415
 
-    column = getattr(column, "storage", column)
     if pa.types.is_fixed_size_list(column.type):
         return _even(column.offset, len(column), column.type.list_size), column.values
     return _uneven(column, np.int64 if pa.types.is_large_list(column.type) else np.int32), column.values
 
 
-def _numbers(column: Any) -> NDArray[Any]:
-    """An Arrow array of integers; anything where it is null."""
-    kind = np.dtype(str(column.type))
-    values = np.frombuffer(column.buffers()[1] or b"", kind)
-    return values[column.offset : column.offset + len(column)]
+def numbers_of(column: Any) -> Array:
+    """An Arrow array of numbers or truth values; anything where it is null."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    buffer = column.buffers()[1] or b""
+    rows = slice(column.offset, column.offset + len(column))
+    if pa.types.is_boolean(column.type):
+        return np.unpackbits(np.frombuffer(buffer, np.uint8), bitorder="little")[rows].astype(bool)
+    return np.frombuffer(buffer, column.type.to_pandas_dtype())[rows]

@@ -8,7 +8,7 @@ import math
 import struct
 import zlib
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from pipeline.errors import FormatError
 
 _UINT8 = 0x08
+_TYPES = {_UINT8: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_MOST_DIMENSIONS = 4
 _GZIP = b"\x1f\x8b"
 
 
@@ -32,7 +34,7 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     content = path.read_bytes()
     if path.suffix == ".gz":
         content = _gunzip(content, path)
-    shape = read_idx_shape(path, io.BytesIO(content), dimensions)
+    shape = _read_shape(path, io.BytesIO(content), dimensions)
     start = 4 + 4 * dimensions
     try:
         return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
@@ -42,12 +44,23 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
         ) from None
 
 
-def read_idx_shape(path: Path | str, file: IO[bytes], dimensions: int) -> tuple[int, ...]:
-    """Read the header of an IDX file of unsigned bytes with that many `dimensions`, up to its first element.
+def read_idx_header(path: Path | str, file: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """Read the header of an IDX file, up to its first element: the type of its elements, and its shape.
 
     Raises:
-        FormatError: another magic number, type or number of dimensions, or the file ends.
+        FormatError: another magic number, an unknown type, or the file ends.
     """
+    start = file.read(4)
+    if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in _TYPES or not 0 < start[3] <= _MOST_DIMENSIONS:
+        raise FormatError(f"{path} starts with {start!r}, an IDX file of images starts with b'\\x00\\x00\\x08\\x03'")
+    sizes = file.read(4 * start[3])
+    if len(sizes) < 4 * start[3]:
+        raise FormatError(f"{path} ends within its header; fetch it again")
+    return np.dtype(_TYPES[start[2]]), struct.unpack(f">{start[3]}I", sizes)
+
+
+def _read_shape(path: Path, file: IO[bytes], dimensions: int) -> tuple[int, ...]:
+    """Read the header of an array of unsigned bytes with that many dimensions, up to its first element."""
     expected = bytes([0, 0, _UINT8, dimensions])
     start = file.read(4)
     if start != expected:

@@ -1,4 +1,4 @@
-"""Piles of images to encode: arrays, tables, folders of pictures and tar files, on a disk or behind an address."""
+"""Piles of images to encode: arrays, tables, CSV, pictures and archives, on a disk, behind an address or on stdin."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -10,50 +10,48 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import DataError, FormatError
-from pipeline.sources.arrays import ArrayImages, check_labels
-from pipeline.sources.formats import SUFFIXES as PICTURES
+from pipeline.sources import kinds
+from pipeline.sources.arrays import Arrays
+from pipeline.sources.label_files import open_labels
 from pipeline.sources.pictures import Pictures
-from pipeline.sources.places import Names, Place, find_local, reported
-from pipeline.sources.reading import Reading
+from pipeline.sources.places import Names, Place, find_local, hidden, kind_of, reported
+from pipeline.sources.reading import NONE, Reading
 from pipeline.sources.remote import find_remote
 from pipeline.sources.rows import MAX_ROWS, BadRow, ImageSource, Labels, Pixels, Rows
-from pipeline.sources.shards import SUFFIXES as TAR
 from pipeline.sources.shards import Shards
 from pipeline.sources.streams import Files
-from pipeline.sources.tables import SUFFIXES as PARQUET
-from pipeline.sources.tables import Table
 
 __all__ = ["MAX_ROWS", "BadRow", "ImageSource", "Pixels", "Rows", "open_images"]
 
-_KINDS = {"PNG or JPEG": PICTURES, "Parquet": PARQUET, "tar": TAR}
-_IMAGES = "an IDX, .npy, .npz, .parquet, .tar, PNG or JPEG file, or a folder or pattern of the last four"
+_LEAVES = (kinds.CSV, kinds.ARRAYS)
+"""Kinds that describe other files as often as they hold images: passed over beside any other kind."""
+_DESCRIPTIONS = "dataset_info.json", "state.json", "dataset_dict.json"
+"""What Hugging Face puts beside its files; what begins with an underscore is such, too."""
 
 
 def open_images(path: str | Path, labels: str | Path | None = None, **choices: Any) -> ImageSource:
     """Open a pile of images, and the labels that belong to it.
 
     Args:
-        path: an array (IDX, `.gz` or not; `.npy`; `.npz` with labels in `labels`), a Parquet file (column `image`:
-            784 bytes, 784 integers or PNG or JPEG; labels in `label`), a PNG or JPEG picture (labelled by its folder,
-            if that is called 0 to 255) or a tar file (`key.png`, `key.cls`); for the last three also a folder with all
-            that lies below it in the order of the paths, or a pattern like `pile/**/*.png`. Arrays are uint8
-            `[n, 28, 28]`, or `[n, 28, 28, 1 | 3 | 4]`. An address (`s3://...`, `https://...`) may stand for a path.
-        labels: an IDX or `.npy` file of uint8 labels, in place of those that the pile brings.
+        path: a file of any kind in `pipeline.sources.kinds`; a folder with all that lies below it in the order of the
+            paths; a pattern like `pile/**/*.png` or `s-{000..009}.tar`; `-` or a pipe for what is written to this
+            process; or an address (`s3://...`, `https://...`) of one of these but the last.
+        labels: a file of labels, in place of those that the pile brings: IDX, `.npy`, `.npz`, CSV or Parquet.
         choices: how the pile is read, by the names of `Reading`.
 
     Raises:
-        DataError: nothing there, nothing in it, or not readable; FormatError: not what is described above, or labels
-            that do not match.
+        DataError: nothing there, nothing in it, or not readable; FormatError: not what is described above, labels that
+            do not match, or a file passed over where that is an error.
     """
     reading = Reading(**choices)
-    place = _find(path, _IMAGES)
+    place = _find(path, kinds.EXPECTED)
     with reported(place.name):
-        source = _open(place, reading, carry_labels=labels is None)
+        source = _open(place, reading if labels is None else replace(reading, labels_from=NONE))
     try:
         if source.count == 0:
             raise DataError(f"{source.name} holds no image")
         if labels is not None:
-            source = _Labelled(source, _find(labels, "labels in an IDX or .npy file"))
+            source = _Labelled(source, _find(labels, "labels as IDX, .npy, .npz, CSV or Parquet"), reading)
         source.reopen = partial(open_images, path, labels, **choices)
         return source
     except BaseException:
@@ -66,42 +64,91 @@ def _find(path: str | Path, expected: str) -> Place:
     return find_remote(name, expected) if "://" in name else find_local(name, expected)
 
 
-def _open(place: Place, reading: Reading, *, carry_labels: bool) -> ImageSource:
-    kinds = [kind for kind, suffixes in _KINDS.items() if place.ends(place.name, suffixes)]
-    if place.kind == "file" and not kinds:
-        return ArrayImages(place, reading)
-    passed_over: Counter[str] = Counter()
-    names = Names(
-        place.files([suffix for suffixes in _KINDS.values() for suffix in suffixes], passed_over), passed_over
-    )
-    if not names:
-        raise DataError(f"{place.name} holds no image; expected {_IMAGES}")
-    if place.kind != "file":
-        kinds = [k for k, suffixes in _KINDS.items() if any(s.endswith(f) for s in suffixes for f in names.suffixes)]
-    if len(kinds) > 1:
-        raise DataError(f"{place.name} holds {' and '.join(kinds)} files; choose with a pattern like *.png")
-    match kinds[0]:
-        case "Parquet":
-            return Table(place, names, reading, carry_labels=carry_labels)
-        case "tar":
+def _open(place: Place, reading: Reading) -> ImageSource:
+    if place.kind == "file":
+        (name,) = place.files(())
+        kind = kinds.kind_of_name(place.bare(name)) or _look(place, name)
+        names = Names([name])
+    else:
+        kind, names = _sort(place)
+    if reading.strict and names.passed_over:
+        raise DataError(
+            f"{place.name} holds {describe(names.passed_over)} that would be passed over, an error under --strict; "
+            "choose with a pattern"
+        )
+    match kind:
+        case kinds.PARQUET | kinds.ARROW:
+            from pipeline.sources.tables import Table  # noqa: PLC0415
+
+            return Table(place, names, reading)
+        case kinds.CSV:
+            from pipeline.sources.csv_files import Lines  # noqa: PLC0415
+
+            return Lines(place, names, reading)
+        case kinds.TAR:
             return Shards(place, names, reading)
-        case _:
+        case kinds.PICTURES:
             return Pictures(place, names, reading)
+        case _:
+            return Arrays(place, names, reading)
+
+
+def describe(passed_over: Counter[str]) -> str:
+    """`3 .txt and 1 hidden`."""
+    return " and ".join(f"{count:,} {kind}" for kind, count in sorted(passed_over.items()))
+
+
+def _look(place: Place, name: str) -> str:
+    """The kind of a file by its first bytes."""
+    path = place.full(name)
+    with Files() as files, reported(path):
+        start = files.stream(place, name).read(kinds.START)
+    if not start:
+        raise FormatError(f"{path} is empty; expected {kinds.EXPECTED}")
+    kind = kinds.kind_of_content(start)
+    if kind is None:
+        raise kinds.refuse(path, start)
+    return kind
+
+
+def _sort(place: Place) -> tuple[str, Names]:
+    """The kind of files in a folder, or that match a pattern, and their names; all others are counted."""
+    piles: dict[str, Names] = {}
+    others: Counter[str] = Counter()
+    for name, _ in place.entries():
+        base = name.rpartition("/")[2]
+        kind = None if hidden(name) else kinds.kind_of_name(name)
+        if kind is not None:
+            piles.setdefault(kind, Names()).append(name)
+        elif not base.startswith("_") and base not in _DESCRIPTIONS:
+            others[kind_of(name)] += 1
+    found = set(piles)
+    for leaf in _LEAVES:
+        if len(found) > 1:
+            found.discard(leaf)
+    if not found:
+        beside = f" but {describe(others)}" if others else ""
+        raise DataError(f"{place.name} holds no image{beside}; expected {kinds.EXPECTED}")
+    if len(found) > 1:
+        raise DataError(f"{place.name} holds {' and '.join(sorted(found))} files; choose with a pattern like *.png")
+    kind = found.pop()
+    names = piles.pop(kind)
+    names.passed_over.update(others)
+    for pile in piles.values():
+        names.passed_over.update(kind_of(name) for name in pile)
+    return kind, names
 
 
 class _Labelled(ImageSource):
     """A source with the labels of another file."""
 
-    def __init__(self, source: ImageSource, place: Place) -> None:
+    def __init__(self, source: ImageSource, place: Place, reading: Reading) -> None:
         self.name, self.count, self.labelled = source.name, source.count, True
         self.labels_from, self.passed_over = place.name, source.passed_over
         self._source, self._place, self._files = source, place, Files()
         try:
-            (name,) = place.files(()) if place.kind == "file" else ("",)
-            if not name:
-                raise DataError(f"{place.name} is no file; expected labels in an IDX or .npy file")
-            self._labels = self._files.array(place, name, 1)
-            check_labels(self._labels)
+            self._labels = open_labels(self._files, place, reading)
+            self.classes = self._labels.classes
             if self.count is not None:
                 self._compare(self.count)
         except BaseException:
@@ -125,8 +172,8 @@ class _Labelled(ImageSource):
         last = min(stop, len(self._labels))
         if last < stop and self.end is None:
             raise FormatError(f"{self.name} holds more images than {self._labels.name} labels ({last:,})")
-        values = self._labels.read(start, last).astype(np.int16) if start < last else np.empty(0, np.int16)
-        return lambda: _relabelled(rest(), values)
+        values, reasons = self._labels.read(start, last) if start < last else (np.empty(0, np.int16), {})
+        return lambda: _relabelled(rest(), values, reasons)
 
     def close(self) -> None:
         """See `ImageSource.close`."""
@@ -138,7 +185,22 @@ class _Labelled(ImageSource):
             raise FormatError(f"{self.name} holds {count:,} images, {self._labels.name} {len(self._labels):,} labels")
 
 
-def _relabelled(rows: Rows, labels: Labels) -> Rows:
+def _relabelled(rows: Rows, labels: Labels, reasons: dict[int, str]) -> Rows:
+    """Rows with other labels; those whose label is wrong are bad."""
     kept = np.ones(rows.stop - rows.start, bool)
     kept[[bad.index - rows.start for bad in rows.bad]] = False
-    return replace(rows, labels=labels[kept])
+    wrong = [row for row in sorted(reasons) if row < len(kept) and kept[row]]
+    if not wrong:
+        return replace(rows, labels=labels[kept])
+    right = kept.copy()
+    right[wrong] = False
+    chosen = right[kept]
+    bad = [*rows.bad, *(BadRow(rows.start + row, f"row {rows.start + row}", reasons[row]) for row in wrong)]
+    names = None if rows.names is None else tuple(name for name, good in zip(rows.names, chosen, strict=True) if good)
+    return replace(
+        rows,
+        images=rows.images[chosen],
+        labels=labels[right],
+        names=names,
+        bad=tuple(sorted(bad, key=lambda b: b.index)),
+    )

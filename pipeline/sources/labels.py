@@ -3,9 +3,12 @@
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 
 from pipeline.errors import FormatError
-from pipeline.sources.rows import Refused
+from pipeline.sources.rows import Labels, Refused
 
 LARGEST = 255
 _NAMES = "label", "labels", "class", "classes", "target", "targets", "digit", "y", "cls"
@@ -98,3 +101,21 @@ def _says(match: re.Match[str]) -> bool:
 
 def _plain(word: str) -> bool:
     return number_of(word) >= 0 or word.lower() in _WORDS
+
+
+def to_labels(values: Any, vocabulary: Vocabulary) -> tuple[Labels, dict[int, str]]:
+    """Labels from numbers, an array, or from words, a list with None for none: int16 `[n]`, -1 for none.
+
+    Returns:
+        The labels, and what is wrong with those that are no whole number from 0 to 255, by row.
+    """
+    if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
+        with np.errstate(invalid="ignore"):
+            none = np.isnan(values) | (values == -1) if values.dtype.kind == "f" else values == -1
+            fits = (values >= 0) & (values <= LARGEST) & (values == np.floor(values))
+            numbers = np.where(fits, values, -1).astype(np.int16)
+        wrong = np.flatnonzero(~(fits | none)).tolist()
+        return numbers, {row: f"has the label {values[row]}, expected 0 to 255" for row in wrong}
+    found = [vocabulary("" if word is None else str(word)) for word in values]
+    reasons = {row: one.reason for row, one in enumerate(found) if isinstance(one, Refused)}
+    return np.array([-1 if isinstance(one, Refused) else one for one in found], np.int16), reasons

@@ -15,8 +15,8 @@ DEDICATED = ".cls", ".label"
 _LONGEST = 256  # bytes of a label
 _LONGEST_JSON = 1 << 20
 
-Again = Callable[[], Iterator[Row] | None]
-"""Reads all rows once more, from the first one on; None where that can't be done."""
+Again = Callable[[], Iterator[Row]]
+"""Reads all rows once more, from the first one on."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ def choose_labels(head: Sequence[Row], asked: str | None, again: Again, name: st
     """Find out where the labels are.
 
     Words and folders mean something only together: for these everything is read once before the first row is given,
-    but only if they are `asked` for, or if the first rows show them.
+    but only if they are `asked` for, or if the first rows show them. Where these show nothing, a later row may have a
+    `.cls`.
 
     Args:
         head: the first rows.
@@ -64,38 +65,38 @@ def choose_labels(head: Sequence[Row], asked: str | None, again: Again, name: st
         name: of the pile, for messages.
 
     Raises:
-        FormatError: what is asked for isn't there or can't be found out; or there are more than 256 different labels.
+        FormatError: what is asked for isn't there, or there are more than 256 different labels.
     """
     if asked == NONE:
         return MemberLabels()
     if asked is not None:
         return _asked(asked, again, name)
+    return _members_said(head, again, name) or _folders_said(head, again, name) or MemberLabels(DEDICATED[0])
+
+
+def _members_said(head: Sequence[Row], again: Again, name: str) -> MemberLabels | None:
     for suffix in DEDICATED:
         if words := _first_words(head, suffix):
             labels = MemberLabels(suffix, about=f"members {suffix}")
-            numbers = any(isinstance(word, Refused) or _numeric(word) for word in words)
-            rows = None if numbers else again()
-            return labels if rows is None else replace(labels, meaning=_vocabulary(labels, rows, name))
-    for suffix in LABELS:
-        if found := _unambiguous(head, suffix, again):
-            return found
+            if any(isinstance(word, Refused) or _numeric(word) for word in words):
+                return labels
+            return replace(labels, meaning=_vocabulary(labels, again(), name))
+    return next(filter(None, (_unambiguous(head, suffix, again) for suffix in LABELS)), None)
+
+
+def _folders_said(head: Sequence[Row], again: Again, name: str) -> MemberLabels | None:
     folders = {row.folder for row in head}
     said, _ = read_folders([*folders, "0", "1"], name, asked=False)
-    if not folders.isdisjoint(said) and (rows := again()) is not None:
-        return _of_folders(rows, name, asked=False)
-    return MemberLabels(DEDICATED[0])  # a later row may have one
+    return None if folders.isdisjoint(said) else _of_folders(again(), name, asked=False)
 
 
 def _asked(asked: str, again: Again, name: str) -> MemberLabels:
-    rows = again()
-    if rows is None:
-        raise FormatError(f"{name} can't be read twice, as --labels-from {asked} needs; write it to a file first")
     if asked == FOLDER:
-        return _of_folders(rows, name, asked=True)
+        return _of_folders(again(), name, asked=True)
     suffix = f".{asked.lower().removeprefix('.')}"
     labels = MemberLabels(suffix) if suffix in LABELS else MemberLabels(".json", asked)
     about = f"members {labels.suffix}" + (f", key {labels.key}" if labels.key else "")
-    return replace(labels, meaning=_vocabulary(labels, rows, name), about=about)
+    return replace(labels, meaning=_vocabulary(labels, again(), name), about=about)
 
 
 def _of_folders(rows: Iterable[Row], name: str, *, asked: bool) -> MemberLabels:
@@ -107,11 +108,11 @@ def _of_folders(rows: Iterable[Row], name: str, *, asked: bool) -> MemberLabels:
 
 def _unambiguous(head: Sequence[Row], suffix: str, again: Again) -> MemberLabels | None:
     """Labels from members that might be something else, if every one of them is a number or a word for a digit."""
-    if not _all_plain(_first_words(head, suffix)) or (rows := again()) is None:
+    if not _all_plain(_first_words(head, suffix)):
         return None
     labels = MemberLabels(suffix, about=f"members {suffix}")
     words: set[str | Refused] = set()
-    for row in rows:
+    for row in again():
         if row.pictures and (word := labels.word(row)) is not None:
             words.add(word)
             if len(words) > LARGEST + 1:

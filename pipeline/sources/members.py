@@ -6,11 +6,12 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from pipeline.sources.formats import SUFFIXES as PICTURES
-from pipeline.sources.places import kind_of
+from pipeline.sources import kinds
+from pipeline.sources.places import hidden, kind_of
 from pipeline.sources.rows import Refused
 from pipeline.sources.tars import Member
 
+PICTURES = frozenset(kinds.SUFFIXES[kinds.PICTURES])
 LABELS = ".cls", ".label", ".txt", ".json"
 _MASKS = {f".{word}" for word in ("seg", "mask", "depth", "normal", "normals", "instance", "semantic", "flow", "edge")}
 
@@ -80,4 +81,4 @@ def split_name(name: str) -> tuple[str, str]:
 
 def is_hidden(name: str) -> bool:
     """Whether anything on the way to a member begins with a dot, or is what macOS puts beside its files."""
-    return name.startswith((".", "__MACOSX/")) or "/." in name
+    return hidden(name) or name.startswith("__MACOSX/")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.sources.formats import SUFFIXES
+from pipeline.sources.kinds import PICTURES, SUFFIXES
 from pipeline.sources.labels import NUMBERS, read_folders
 from pipeline.sources.pixels import fit, misfit, opencv, to_grey
 from pipeline.sources.places import Names, Place
@@ -130,7 +130,7 @@ class Pictures(ImageSource):
 
     def state(self) -> str:
         """See `ImageSource.state`."""
-        return self._place.state(SUFFIXES, self._reading)
+        return self._place.state(SUFFIXES[PICTURES], self._reading)
 
     def read(self, start: int, stop: int) -> Callable[[], Rows]:
         """See `ImageSource.read`.

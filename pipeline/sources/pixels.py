@@ -61,3 +61,14 @@ def opencv() -> Any:
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     return cv2
+
+
+def shape_all(grey: NDArray[np.uint8], reading: Reading) -> NDArray[np.uint8]:
+    """Bring uint8 `[m, height, width]` to `[m, 28, 28]` as the reader chose."""
+    if reading.invert:
+        grey = 255 - grey
+    if reading.transpose:
+        grey = grey.swapaxes(1, 2)
+    if grey.shape[1:] != IMAGE_SHAPE or reading.fit:
+        return np.stack([fit(image) for image in grey]) if len(grey) else np.empty((0, *IMAGE_SHAPE), np.uint8)
+    return grey

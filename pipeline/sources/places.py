@@ -2,7 +2,10 @@
 
 import contextlib
 import hashlib
+import itertools
 import os
+import re
+import stat
 from abc import ABC, abstractmethod
 from array import array
 from collections import Counter
@@ -14,9 +17,11 @@ from typing import BinaryIO
 
 from pipeline.errors import DataError, PipelineError
 from pipeline.shared.text import one_line
+from pipeline.sources.failures import explain
 from pipeline.sources.rows import Refused
 
-WILD = "*?["
+WILD = "*?[{"
+_BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
 _AT_ONCE = 1 << 16  # most pictures are smaller
 
 
@@ -39,20 +44,12 @@ class Place(ABC):
         They are relative, with slashes, and sorted as text. A hidden folder counts as a file.
         """
 
-    def marks(
-        self, suffixes: Sequence[str], passed_over: Counter[str] | None = None
-    ) -> Iterator[tuple[str, Callable[[], str]]]:
-        """The entries with one of these suffixes, in either case, but for those that begin with a dot.
-
-        Of the others, `passed_over` counts how many there are of each kind, unless their name begins with an
-        underscore: these describe a result, as `_SUCCESS` and `_manifest.json` do.
-        """
+    def marks(self, suffixes: Sequence[str]) -> Iterator[tuple[str, Callable[[], str]]]:
+        """The entries with one of these suffixes, in either case, but for those that begin with a dot."""
         ends = tuple(suffixes)
         for name, mark in self.entries():
-            if self.kind == "file" or (name.lower().endswith(ends) and not _hidden(name)):
+            if self.kind == "file" or (name.lower().endswith(ends) and not hidden(name)):
                 yield name, mark
-            elif passed_over is not None and not name.rpartition("/")[2].startswith("_"):
-                passed_over[kind_of(name)] += 1
 
     @abstractmethod
     def open(self, name: str, *, seek: bool = False) -> BinaryIO:
@@ -62,9 +59,9 @@ class Place(ABC):
     def fetch(self, names: Sequence[str]) -> list[bytes | Refused]:
         """The contents of small files."""
 
-    def files(self, suffixes: Sequence[str], passed_over: Counter[str] | None = None) -> Iterator[str]:
+    def files(self, suffixes: Sequence[str]) -> Iterator[str]:
         """The names of all files with one of these suffixes, in order."""
-        return (name for name, _ in self.marks(suffixes, passed_over))
+        return (name for name, _ in self.marks(suffixes))
 
     def state(self, suffixes: Sequence[str], *choices: object) -> str:
         """Digest of the names, sizes and times of change of files, and of choices."""
@@ -78,9 +75,13 @@ class Place(ABC):
         """The whole path of a file, as a human would type it."""
         return self._root + name
 
+    def bare(self, name: str) -> str:
+        """The name of a file without what an address may add to it."""
+        return name
+
     def ends(self, name: str, suffixes: str | tuple[str, ...]) -> bool:
         """Whether the name of a file has one of these suffixes, in either case."""
-        return name.lower().endswith(suffixes)
+        return self.bare(name).lower().endswith(suffixes)
 
 
 class LocalPlace(Place):
@@ -94,9 +95,16 @@ class LocalPlace(Place):
             case "folder":
                 names = _walk(self._root, "", ())
             case _:
-                found = iglob(self._matching, root_dir=self._root or None, recursive=True)  # noqa: PTH207
+                found = set[str]().union(*(self._glob(pattern) for pattern in expand(self._matching)))
                 names = sorted(name for name in found if not Path(self._root + name).is_dir())
         return ((name, partial(_mark, self._root + name)) for name in names)
+
+    def _glob(self, pattern: str) -> Iterable[str]:
+        if any(sign in pattern for sign in WILD):
+            return iglob(pattern, root_dir=self._root or None, recursive=True)  # noqa: PTH207
+        if not Path(self._root + pattern).exists():
+            raise DataError(f"{self._root}{pattern} was not found; {self.name} stands for it")
+        return [pattern]
 
     def open(self, name: str, *, seek: bool = False) -> BinaryIO:  # noqa: ARG002
         """See `Place.open`: one can always seek."""
@@ -128,6 +136,10 @@ def find_local(name: str, expected: str) -> Place:
         DataError: nothing lies there; expected was `expected`.
     """
     with reported(name):
+        if name == "-" or _is_stream(name):
+            from pipeline.sources.piped import PipedPlace  # noqa: PLC0415
+
+            return PipedPlace(name)
         if Path(name).is_dir():
             return LocalPlace(name, f"{name.rstrip('/')}/", "folder")
         if Path(name).exists():
@@ -146,26 +158,30 @@ def reported(name: str) -> Iterator[None]:
     except (PipelineError, MemoryError):
         raise
     except Exception as error:
-        raise DataError(f"{name} can't be read: {one_line(error)}; mend it or fetch it again") from error
+        found, advice = explain(error)
+        raise DataError(f"{name} can't be read: {found}; {advice}") from error
 
 
 class Names:
     """Many names in little memory: one after the other, with where each ends."""
 
-    def __init__(self, names: Iterable[str], passed_over: Counter[str] | None = None) -> None:
-        self.passed_over = Counter() if passed_over is None else passed_over
-        """What lies there besides, by kind; complete once all names are read."""
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self.passed_over: Counter[str] = Counter()
+        """What lies beside them, by kind."""
         self._text, self._ends = bytearray(), array("q", [0])
         self.folders: set[str] = set()
         """In which they lie."""
-        self.suffixes: set[str] = set()
-        """The last of each, in lower case."""
         for name in names:
-            folder, _, base = name.rpartition("/")
-            self.folders.add(folder)
-            self.suffixes.add(base[base.rfind(".") :].lower())
-            self._text += os.fsencode(name)
-            self._ends.append(len(self._text))
+            self.append(name)
+
+    def append(self, name: str) -> None:
+        """Add one."""
+        self.folders.add(name.rpartition("/")[0])
+        self._text += os.fsencode(name)
+        self._ends.append(len(self._text))
+
+    def __iter__(self) -> Iterator[str]:
+        return (self[index] for index in range(len(self)))
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -189,7 +205,7 @@ def _walk(folder: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Itera
             yield prefix + name
 
 
-def _hidden(name: str) -> bool:
+def hidden(name: str) -> bool:
     """Whether anything on the way to a file begins with a dot."""
     return name.startswith(".") or "/." in name
 
@@ -197,7 +213,7 @@ def _hidden(name: str) -> bool:
 def kind_of(name: str) -> str:
     """What a file is counted as where it is passed over: its suffix, or `hidden`, or `without a suffix`."""
     base = name.rpartition("/")[2]
-    if _hidden(name):
+    if hidden(name):
         return "hidden"
     return base[base.rfind(".") :].lower() if "." in base else "without a suffix"
 
@@ -208,6 +224,31 @@ def _mark(path: str) -> str:
     except OSError as error:
         return one_line(error)
     return f"{about.st_size} {about.st_mtime_ns}"
+
+
+def _is_stream(name: str) -> bool:
+    """Whether a path is a pipe or a terminal, not a file that can be read twice."""
+    try:
+        mode = os.stat(name).st_mode  # noqa: PTH116  (of what a link leads to, whatever that is)
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode)
+
+
+def expand(pattern: str) -> list[str]:
+    """All that a pattern with braces stands for: `s-{08..10}` for three names, `{train,test}` for two."""
+    match = _BRACES.search(pattern)
+    if match is None:
+        return [pattern]
+    first, last, words = match.groups()
+    if words is None:
+        step = 1 if int(first) <= int(last) else -1
+        numbers = range(int(first), int(last) + step, step)
+        choices = [str(number).zfill(len(first)) for number in numbers]
+    else:
+        choices = words.split(",")
+    rest = expand(pattern[match.end() :])
+    return [pattern[: match.start()] + choice + tail for choice, tail in itertools.product(choices, rest)]
 
 
 def fixed(pattern: str) -> str:

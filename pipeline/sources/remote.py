@@ -1,6 +1,7 @@
 """Files behind an address, of any system for which fsspec has a driver."""
 
 import contextlib
+import io
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -8,11 +9,13 @@ from typing import Any, BinaryIO
 
 from pipeline.errors import DataError
 from pipeline.shared.text import one_line
-from pipeline.sources.places import WILD, Place, fixed, reported
+from pipeline.sources.failures import NO_RANGES, explain, is_missing
+from pipeline.sources.places import WILD, Place, expand, fixed, reported
 from pipeline.sources.rows import Refused
 
 # What drivers tell of the state of a file, under the names that they have for it.
 _TOLD = "size", "ETag", "mtime", "LastModified", "Last-Modified", "last_modified", "updated", "created", "md5Hash"
+_BUFFER = 1 << 20
 
 
 class RemotePlace(Place):
@@ -32,7 +35,9 @@ class RemotePlace(Place):
             case "folder":
                 found = self._system.find(self._root, detail=True)
             case _:
-                found = self._system.glob(self._matching, detail=True)
+                found = {}
+                for pattern in expand(self._matching):
+                    found |= self._system.glob(pattern, detail=True)
         names = sorted(
             (path[len(self._root) :].lstrip("/"), path) for path, info in found.items() if info["type"] != "directory"
         )
@@ -41,8 +46,15 @@ class RemotePlace(Place):
 
     def open(self, name: str, *, seek: bool = False) -> BinaryIO:
         """See `Place.open`. A server without ranges gives streams, so nothing else is asked of one unless needed."""
-        options = {"block_size": 0} if self._protocol.startswith("http") and not seek else {}
-        return self._system.open(self._root + name, "rb", **options)  # type: ignore[no-any-return]
+        web = self._protocol.startswith("http")
+        file = self._system.open(self._root + name, "rb", **({"block_size": 0} if web and not seek else {}))
+        if not web or file.size is not None:
+            return file  # type: ignore[no-any-return]
+        if seek:
+            file.close()
+            found, advice = NO_RANGES
+            raise DataError(f"{self.full(name)} can't be read: {found}; {advice}")
+        return io.BufferedReader(_Stream(file), _BUFFER)
 
     def fetch(self, names: Sequence[str]) -> list[bytes | Refused]:
         """See `Place.fetch`: many at a time where the driver can."""
@@ -52,7 +64,7 @@ class RemotePlace(Place):
             found = self._system.cat(plain, on_error="return") if plain else {}
             contents = [found[path] if path in found else self._fetch(path) for path in paths]
         return [
-            content if isinstance(content, bytes) else Refused(f"can't be read ({one_line(content)})")
+            content if isinstance(content, bytes) else Refused(f"can't be read ({explain(content)[0]})")
             for content in contents
         ]
 
@@ -66,9 +78,9 @@ class RemotePlace(Place):
         """See `Place.full`."""
         return str(self._system.unstrip_protocol(self._root + name))
 
-    def ends(self, name: str, suffixes: str | tuple[str, ...]) -> bool:
-        """See `Place.ends`; a web address may go on after a question mark."""
-        return super().ends(name.partition("?")[0] if self._protocol.startswith("http") else name, suffixes)
+    def bare(self, name: str) -> str:
+        """See `Place.bare`: a web address may go on after a question mark."""
+        return name.partition("?")[0] if self._protocol.startswith("http") else name
 
     @property
     def _protocol(self) -> str:
@@ -90,19 +102,45 @@ def find_remote(name: str, expected: str) -> Place:
     except (ImportError, ValueError) as error:
         raise DataError(f"{name} can't be opened: {one_line(error)}; install the driver for {protocol}://") from error
     except Exception as error:  # whatever a driver raises over wrong options or missing rights
-        raise DataError(f"{name} can't be opened: {one_line(error)}") from error
+        found, advice = explain(error)
+        raise DataError(f"{name} can't be opened: {found}; {advice}") from error
     wild = WILD.replace("?", "") if protocol.startswith("http") else WILD
     with reported(name):
         if any(sign in path for sign in wild):
             return RemotePlace(name, fixed(path), "pattern", path, system)
         try:
             info = system.info(path)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if not is_missing(error):
+                raise
             raise DataError(f"{name} was not found; expected {expected}") from None
         if info["type"] == "directory" or (protocol.startswith("http") and path.endswith("/")):
             return RemotePlace(name, f"{path.rstrip('/')}/", "folder", "", system)
         bare = path.partition("?")[0] if protocol.startswith("http") else path
         return RemotePlace(name, path[: bare.rfind("/") + 1], "file", path, system)
+
+
+class _Stream(io.RawIOBase):
+    """What comes from front to back; once it has ended it is not asked again.
+
+    gzip does ask, and aiohttp takes that for an endless loop, and says so at length.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file, self._ended = file, False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        content = b"" if self._ended else self._file.read(len(buffer))
+        self._ended = not content
+        buffer[: len(content)] = content
+        return len(content)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def _mark_remote(info: dict[str, Any]) -> str:

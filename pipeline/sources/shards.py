@@ -6,16 +6,16 @@ from itertools import chain, islice
 from typing import Any
 
 from pipeline.errors import DataError, FormatError
+from pipeline.sources.kinds import SUFFIXES, TAR
 from pipeline.sources.member_labels import DEDICATED, choose_labels
 from pipeline.sources.members import Row, group
 from pipeline.sources.pictures import decode
-from pipeline.sources.places import LocalPlace, Names, Place, reported
+from pipeline.sources.places import Names, Place, reported
 from pipeline.sources.reading import NONE, Reading
 from pipeline.sources.rows import ImageSource, Refused, Rows, gather, join
-from pipeline.sources.streams import Files, gunzip
+from pipeline.sources.streams import GZIP, Files, gunzip
 from pipeline.sources.tars import read_members
 
-SUFFIXES = ".tar", ".tar.gz", ".tgz"
 _HELD = 64 << 20  # bytes of archives that wait to be decoded; beyond them it is done at once
 _FIRST = 64  # rows that show where the labels are
 _FIRST_BYTES = 64 << 20
@@ -32,7 +32,7 @@ class Shards(ImageSource):
         self._place, self._names, self._reading = place, names, reading
         rows = self._read_all(self._pass_over)
         head = list(_take_first(rows))
-        self._labels = choose_labels(head, reading.labels_from, self._again, self.name)
+        self._labels = choose_labels(head, reading.labels_from, lambda: self._read_all(lambda *_: None), self.name)
         self.labels_from, self.classes = self._labels.about, self._labels.meaning.classes
         self._unread, self._rows = rows, self._settled(chain(head, rows))
         self._ahead = next(self._rows, None)
@@ -48,7 +48,7 @@ class Shards(ImageSource):
 
     def state(self) -> str:
         """See `ImageSource.state`."""
-        return self._place.state(SUFFIXES, self._reading)
+        return self._place.state(SUFFIXES[TAR], self._reading)
 
     def read(self, start: int, stop: int) -> Callable[[], Rows]:
         """See `ImageSource.read`."""
@@ -95,12 +95,8 @@ class Shards(ImageSource):
             path = self._place.full(name)
             with Files() as files, reported(path):
                 file: Any = files.stream(self._place, name)
-                self._piped = isinstance(self._place, LocalPlace) and not file.seekable()
-                file = file if self._place.ends(name, ".tar") else gunzip(path, file)
+                file = gunzip(path, file) if file.peek(2)[:2] == GZIP or self._place.ends(name, "gz") else file
                 yield from group(name, read_members(path, file), partial(pass_over, path))
-
-    def _again(self) -> Generator[Row, None, None] | None:
-        return None if self._piped else self._read_all(lambda *_: None)
 
     def _pass_over(self, path: str, member: str, kind: str) -> None:
         if self._reading.strict:

@@ -1,50 +1,63 @@
-"""Parquet files full of images: the output of this pipeline, or anybody's."""
+"""Tables full of images, Parquet or Arrow: the output of this pipeline, or anybody's."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import accumulate
 from typing import Any
 
-import numpy as np
-
 from pipeline.errors import FormatError
-from pipeline.sources.columns import choose_columns, read_images, read_labels
+from pipeline.sources.arrays import refuse
+from pipeline.sources.choose_columns import Chosen, choose_columns
+from pipeline.sources.columns import read_images, read_numbers
+from pipeline.sources.kinds import ARROW, PARQUET, SUFFIXES
+from pipeline.sources.label_columns import read_labels, vocabulary_of
+from pipeline.sources.levels import BYTES, Levels, find_levels
 from pipeline.sources.places import Names, Place, reported
 from pipeline.sources.reading import Reading
-from pipeline.sources.rows import MAX_ROWS, BadRow, ImageSource, Rows, join
+from pipeline.sources.rows import MAX_ROWS, ImageSource, Rows, join
+from pipeline.sources.table_files import TableFile, open_table
 
-SUFFIXES = (".parquet",)
-_BATCH_BYTES = 16 << 20  # of what Arrow gives at a time
 _HELD = 64 << 20  # bytes of one stretch that wait for their conversion; beyond them it is done at once
-_BUFFER = 1 << 20  # without one, Arrow reads the column of a whole row group at a time
 
 
 class Table(ImageSource):
-    """Parquet files, one after the other."""
+    """Parquet or Arrow files, one after the other."""
 
-    def __init__(self, place: Place, names: Names, reading: Reading, *, carry_labels: bool) -> None:
+    def __init__(self, place: Place, names: Names, reading: Reading) -> None:
         self.name = place.name
         self.passed_over = names.passed_over
         self._place, self._names, self._reading = place, names, reading
-        self._columns: list[str] = []
-        counts = []
+        self._chosen: Chosen | None = None
+        counts, by_numbers = [], False
         for index in range(len(names)):
-            path = place.full(names[index])
-            with self._opened(path, names[index]) as file:
-                columns = choose_columns(path, file.schema_arrow, labels=carry_labels)
-                if self._columns and columns != self._columns:
-                    raise FormatError(f"{path} has the columns {columns}, the file before it {self._columns}")
-                self._columns = columns
-                counts.append(file.metadata.num_rows)
+            with self._opened(index) as file:
+                chosen = choose_columns(file.path, file.schema, reading)
+                if self._chosen is not None and chosen != self._chosen:
+                    raise FormatError(
+                        f"{file.path} keeps images in {chosen.images[0]} and labels in {chosen.labels}, the file "
+                        f"before it in {self._chosen.images[0]} and {self._chosen.labels}; choose with a pattern"
+                    )
+                self._chosen = chosen
+                by_numbers |= file.needs_levels(chosen)
+                counts.append(file.rows)
+        assert self._chosen is not None  # noqa: S101  (there is a file)
+        self._columns = list(self._chosen.images)
         self._starts = [0, *accumulate(counts)]
         self.count = self._starts[-1]
-        self.labelled = len(self._columns) > 1
-        self._batches = self._read_from(0)
+        self.labelled = self._chosen.labels is not None
+        if self.labelled:
+            self.labels_from = f"column {self._chosen.labels}"
+            self._vocabulary = vocabulary_of(self.name, self._chosen, self._label_batches)
+            self.classes = self._vocabulary.classes
+            self._columns.append(str(self._chosen.labels))
+        self._levels = self._find_levels() if by_numbers and self.count else BYTES
+        self._batches = self._read_from(0, self._columns)
         self._held, self._held_start = None, 0  # a batch, and its first row
 
     def state(self) -> str:
         """See `ImageSource.state`."""
-        return self._place.state(SUFFIXES, self._reading)
+        return self._place.state(SUFFIXES[PARQUET] + SUFFIXES[ARROW], self._reading)
 
     def read(self, start: int, stop: int) -> Callable[[], Rows]:
         """See `ImageSource.read`."""
@@ -72,7 +85,7 @@ class Table(ImageSource):
         end = self._held_start + (len(self._held) if self._held is not None else 0)
         if self._file_of(start) > self._file_of(end) or start - end > MAX_ROWS:
             self._batches.close()  # type: ignore[attr-defined]
-            self._batches, self._held, self._held_start = self._read_from(start), None, start
+            self._batches, self._held, self._held_start = self._read_from(start, self._columns), None, start
         while start < stop:
             if self._held is None or start >= self._held_start + len(self._held):
                 self._held_start, self._held = next(self._batches)
@@ -85,77 +98,46 @@ class Table(ImageSource):
     def _file_of(self, row: int) -> int:
         return bisect_right(self._starts, row) - 1
 
-    def _read_from(self, row: int) -> Iterator[tuple[int, Any]]:
-        """All batches from the row group in which a row lies."""
-        for index in range(self._file_of(row), len(self._names)):
-            name = self._names[index]
-            path = self._place.full(name)
-            with self._opened(path, name) as file:
-                sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-                starts = [self._starts[index], *accumulate(sizes, initial=self._starts[index])][1:]
-                if starts[-1] != self._starts[index + 1]:
-                    raise FormatError(f"{path} holds another number of rows than at the start; leave it unchanged")
-                groups = [group for group in range(len(sizes)) if starts[group + 1] > row]
-                at = starts[groups[0]] if groups else starts[-1]
-                each = sum(file.metadata.row_group(group).total_byte_size for group in groups) // max(
-                    1, starts[-1] - at
-                )
-                size = max(1, min(MAX_ROWS, _BATCH_BYTES // max(1, each)))
-                batches = file.iter_batches(size, row_groups=groups, columns=self._columns, use_threads=False)
-                while True:
-                    with reported(f"{path} (at row {at - self._starts[index]:,})"):
-                        batch = next(batches, None)
-                    if batch is None:
-                        break
-                    yield at, batch
-                    at += len(batch)
-                if at != starts[-1]:
-                    raise FormatError(f"{path} ends at row {at - self._starts[index]:,}; fetch it again")
+    def _opened(self, index: int) -> TableFile:
+        return open_table(self._place, self._names[index])
 
-    def _opened(self, path: str, name: str) -> "_Parquet":
-        return _Parquet(self._place, path, name)
+    def _read_from(self, row: int, columns: list[str]) -> Iterator[tuple[int, Any]]:
+        """All batches from the group of rows in which a row lies, each with its first row."""
+        for index in range(self._file_of(row), len(self._names)):
+            first = self._starts[index]
+            with self._opened(index) as file:
+                if file.rows != self._starts[index + 1] - first:
+                    raise FormatError(f"{file.path} holds another number of rows than at the start; leave it unchanged")
+                at = first
+                with closing(file.batches(max(0, row - first), columns)) as batches:
+                    while True:
+                        with reported(f"{file.path} (at row {at - first:,})"):
+                            found = next(batches, None)
+                        if found is None:
+                            break
+                        at = first + found[0]
+                        yield at, found[1]
+                        at += len(found[1])
+                if at != self._starts[index + 1]:
+                    raise FormatError(f"{file.path} ends at row {at - first:,}; fetch it again")
+
+    def _label_batches(self) -> Iterator[Any]:
+        assert self._chosen is not None and self._chosen.labels is not None  # noqa: S101
+        return (batch.column(0) for _, batch in self._read_from(0, [self._chosen.labels]))
+
+    def _find_levels(self) -> Levels:
+        if self._reading.value_range is not None:
+            return Levels(*self._reading.value_range)
+        images = self._columns[: len(self._columns) - self.labelled]
+        return find_levels(self.name, (read_numbers(batch.columns).values for _, batch in self._read_from(0, images)))
 
     def _decoded(self, start: int, batch: Any) -> Rows:
         index = self._file_of(start)
         offset, path = self._starts[index], self._place.full(self._names[index])
-        images, reasons = read_images(batch.column(0), self._reading)
-        labels = None
-        if self.labelled:
-            labels, wrong = read_labels(batch.column(1))
-            reasons = wrong | reasons
-        good = np.ones(len(batch), bool)
-        good[list(reasons)] = False
-        if reasons:
-            images, labels = images[good], None if labels is None else labels[good]
-        bad = tuple(
-            BadRow(start + row, f"{path} row {start + row - offset:,}".replace(",", ""), reasons[row])
-            for row in sorted(reasons)
-        )
-        return Rows(start, start + len(batch), np.ascontiguousarray(images), labels, bad)
-
-
-class _Parquet:
-    """A Parquet file that is open within a `with` block."""
-
-    def __init__(self, place: Place, path: str, name: str) -> None:
-        self._path = path
-        with reported(path):
-            self._stream = place.open(name, seek=True)
-
-    def __enter__(self) -> Any:
-        import pyarrow.parquet as pq  # noqa: PLC0415
-
-        try:
-            with reported(self._path):
-                return pq.ParquetFile(
-                    self._stream, buffer_size=_BUFFER, pre_buffer=False, page_checksum_verification=True
-                )
-        except BaseException:
-            self._stream.close()
-            raise
-
-    def __exit__(self, *_: object) -> None:
-        self._stream.close()
+        columns = batch.columns
+        labels, wrong = read_labels(columns.pop(), self._vocabulary) if self.labelled else (None, {})
+        images, reasons = read_images(columns, self._reading, self._levels)
+        return refuse(start, images, labels, wrong | reasons, lambda row: f"{path} row {start + row - offset}")
 
 
 def _constant(rows: Rows) -> Callable[[], Rows]:

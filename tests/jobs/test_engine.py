@@ -17,7 +17,7 @@ from pipeline.inference import Decoder, Encoder
 from pipeline.jobs.encode import encode
 from pipeline.jobs.generate import generate
 from pipeline.jobs.job import Options, Plan, Summary
-from pipeline.jobs.latent_rows import LatentSource
+from pipeline.jobs.latent_rows import LatentSource, Loaded
 from pipeline.jobs.latents import choose_latents
 from pipeline.jobs.parts import ROWS_PER_PART
 from pipeline.jobs.target import open_target
@@ -233,7 +233,7 @@ class Stopped(LatentSource):
     def state(self) -> str:
         return self._source.state()
 
-    def load(self, start: int, stop: int) -> Callable[[], np.ndarray]:
+    def load(self, start: int, stop: int) -> Callable[[], Loaded]:
         if stop > self._row:
             raise UnpluggedError
         return self._source.load(start, stop)

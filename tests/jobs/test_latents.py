@@ -1,28 +1,17 @@
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from pipeline.errors import DataError, FormatError, ModelError
-from pipeline.inference import Decoder, Encoder
+from pipeline.errors import DataError, ModelError
 from pipeline.jobs.draws import QuantileGrid, mixture, prior
-from pipeline.jobs.encode import encode
-from pipeline.jobs.engine import Options
-from pipeline.jobs.generate import generate
-from pipeline.jobs.latent_files import open_latents
 from pipeline.jobs.latent_rows import LatentSource
 from pipeline.jobs.latents import choose_latents
-from pipeline.jobs.target import open_target
-from pipeline.sources.images import open_images
-from pipeline.sources.rows import BadRow
 from tests import mixtures, onnx_models
 
 Z = np.random.default_rng(3).standard_normal((10, 2), np.float32)
@@ -34,15 +23,6 @@ def read_all(source: LatentSource, step: int = 4096) -> NDArray[np.float32]:
     stretches = [source.read(start, min(start + step, source.count))() for start in starts]
     assert not any(stretch.bad for stretch in stretches)
     return np.concatenate([stretch.z for stretch in stretches])
-
-
-def write(path: Path, latents: pa.Array, column: str = "z", **options: int) -> Path:
-    pq.write_table(pa.table({column: latents}), path, **options)
-    return path
-
-
-def lists(rows: list[list[float | None] | None], size: int = -1) -> pa.Array:
-    return pa.array(rows, pa.list_(pa.float32(), size))
 
 
 def test_prior_is_the_standard_normal_distribution() -> None:
@@ -192,179 +172,3 @@ def test_choose_latents_reads_the_first_of_a_file_or_spans_or_draws(tmp_path: Pa
     fitted = mixtures.save(tmp_path / "mixture")
     expected = read_all(mixture(fitted, 6, 8, 2)).tolist()
     assert read_all(choose_latents(2, count=6, seed=8, fitted=fitted)).tolist() == expected
-
-
-def test_npy(tmp_path: Path) -> None:
-    np.save(tmp_path / "z.npy", Z)
-    source = open_latents(tmp_path / "z.npy", 2)
-    assert source.count == 10
-    assert source.read(3, 7)().z.tobytes() == Z[3:7].tobytes()
-
-
-def test_the_state_of_a_file_changes_with_it_and_not_with_its_place(tmp_path: Path) -> None:
-    np.save(tmp_path / "z.npy", Z)
-    source = open_latents(tmp_path / "z.npy", 2)
-    before = source.state()
-    assert open_latents(tmp_path / "z.npy", 2).state() == before
-    os.utime(tmp_path / "z.npy", ns=(1, 1))
-    assert source.state() != before
-
-
-@pytest.mark.parametrize("column", ["z", "z_mean"])
-@pytest.mark.parametrize("size", [2, -1])
-def test_parquet_with_lists_of_fixed_or_free_size(column: str, size: int, tmp_path: Path) -> None:
-    source = open_latents(write(tmp_path / "z.parquet", lists(Z.tolist(), size), column), 2)
-    assert read_all(source, 4).tobytes() == Z.tobytes()
-
-
-@settings(deadline=None)
-@given(rows=st.tuples(st.integers(0, 9), st.integers(0, 9)), group=st.integers(1, 10))
-def test_any_piece_of_any_parts(rows: tuple[int, int], group: int, tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.mktemp("parts")
-    write(folder / "part-00000.parquet", lists(Z[:7].tolist()), row_group_size=group)
-    write(folder / "part-00001.parquet", lists(Z[7:].tolist()), row_group_size=group)
-    start, stop = min(rows), max(rows) + 1
-    assert open_latents(folder, 2).read(start, stop)().z.tobytes() == Z[start:stop].tobytes()
-
-
-def test_what_encode_and_generate_wrote(
-    encoder: Encoder, decoder: Decoder, images: NDArray[np.uint8], tmp_path: Path
-) -> None:
-    np.save(tmp_path / "images.npy", images[:600])
-    encode(encoder, open_images(tmp_path / "images.npy"), open_target(tmp_path / "encoded"), Options())
-    encode(encoder, open_images(tmp_path / "images.npy"), open_target(tmp_path / "encoded.npy"), Options())
-    generate(decoder, prior(600, 0, 2), open_target(tmp_path / "generated"), Options())
-    for name, expected in (
-        ("encoded", encoder(images[:600])[0]),
-        ("encoded.npy", encoder(images[:600])[0]),
-        ("generated", read_all(prior(600, 0, 2))),
-    ):
-        assert read_all(open_latents(tmp_path / name, 2)).tobytes() == expected.tobytes()
-
-
-def test_a_part_that_is_missing_is_noticed(decoder: Decoder, tmp_path: Path) -> None:
-    generate(decoder, prior(600, 0, 2), open_target(tmp_path / "out"), Options())
-    write(tmp_path / "out" / "part-00000.parquet", lists(Z.tolist()))
-    with pytest.raises(FormatError, match="out holds 10 rows, its manifest lists 600; run the job that wrote it again"):
-        open_latents(tmp_path / "out", 2)
-    (tmp_path / "out" / "_manifest.json").write_text("{")
-    with pytest.raises(FormatError, match=r"_manifest\.json is damaged; run the job that wrote it again"):
-        open_latents(tmp_path / "out", 2)
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("name", ["z.npy", "z.parquet"])
-def test_a_row_that_is_not_finite_is_left_out_and_named(bad: float, name: str, tmp_path: Path) -> None:
-    z = Z.copy()
-    z[7, 1] = bad
-    path = tmp_path / name
-    if name == "z.npy":
-        np.save(path, z)
-    else:
-        write(path, lists(z.tolist()), row_group_size=4)
-    rows = open_latents(path, 2).read(5, 10)()
-    assert rows.z.tobytes() == Z[[5, 6, 8, 9]].tobytes()
-    assert rows.bad == (BadRow(7, f"{path} row 7", "a latent is not finite, expected numbers"),)
-
-
-def test_a_number_that_is_null_is_not_finite(tmp_path: Path) -> None:
-    rows = open_latents(write(tmp_path / "z.parquet", lists([[1, 2], [3, None]], 2)), 2).read(0, 2)()
-    assert rows.z.tolist() == [[1, 2]]
-    assert [bad.index for bad in rows.bad] == [1]
-
-
-def test_a_file_that_became_shorter_is_noticed(tmp_path: Path) -> None:
-    np.save(tmp_path / "z.npy", Z)
-    source = open_latents(tmp_path / "z.npy", 2)
-    os.truncate(tmp_path / "z.npy", (tmp_path / "z.npy").stat().st_size - 8)
-    assert source.read(0, 9)().z.tobytes() == Z[:9].tobytes()
-    with pytest.raises(DataError, match=r"z\.npy became shorter while it was read: it ends before row 10"):
-        source.read(5, 10)
-
-
-@pytest.mark.parametrize(
-    ("rows", "size", "message"),
-    [
-        ([[1, 2], None], 2, "does not hold 2 latents in row 1"),
-        ([[1, 2], None], -1, "does not hold 2 latents in row 1"),
-        ([[1, 2], [3], [4, 5, 6]], -1, "does not hold 2 latents in row 1"),  # six numbers, but not two in each row
-    ],
-)
-def test_rows_without_their_latents_are_refused(
-    rows: list[list[float | None] | None], size: int, message: str, tmp_path: Path
-) -> None:
-    path = write(tmp_path / "z.parquet", lists(rows, size), row_group_size=1)
-    with pytest.raises(FormatError) as refusal:
-        read_all(open_latents(path, 2))
-    assert str(refusal.value) == f"{path} {message}"
-
-
-def leave_out(path: Path) -> None:
-    """No file at all."""
-
-
-def save_npy(values: object) -> Callable[[Path], None]:
-    return lambda path: np.save(path, np.array(values))
-
-
-def save_bytes(content: bytes) -> Callable[[Path], object]:
-    return lambda path: path.write_bytes(content)
-
-
-@pytest.mark.parametrize(
-    ("name", "make", "error", "message"),
-    [
-        ("z.npy", leave_out, DataError, "was not found; expected latents as"),
-        ("z.npy", save_npy(Z.astype(np.float64)), FormatError, r"holds float64\[10, 2\], expected float32\[n, 2\]"),
-        ("z.npy", save_npy(Z[:, :1]), FormatError, r"holds float32\[10, 1\], expected float32\[n, 2\]"),
-        ("z.npy", save_npy(Z[0]), FormatError, r"holds float32\[2\], expected float32\[n, 2\]"),
-        ("z.npy", save_npy(Z[:0]), DataError, "holds no latents"),
-        ("z.npy", save_npy([None]), FormatError, "is not an .npy array of numbers"),
-        ("z.npy", save_bytes(b""), FormatError, "is not an .npy array of numbers"),
-        ("z.npy", save_bytes(b"PK\x03\x04 an .npz file"), FormatError, "is not an .npy array of numbers"),
-        ("z.parquet", save_bytes(b""), FormatError, "is neither .npy nor Parquet, or is damaged"),
-        ("z.parquet", save_bytes(b"1.0,2.0\n" * 9), FormatError, "is neither .npy nor Parquet, or is damaged"),
-        ("z.parquet", lambda path: write(path, lists([], 2)), DataError, "holds no latents"),
-        (
-            "z.parquet",
-            lambda path: write(path, lists([[1]], 1)),
-            FormatError,
-            r"holds z as .*\[1\], expected lists of 2 float32",
-        ),
-        (
-            "z.parquet",
-            lambda path: write(path, pa.array([[1, 2]], pa.list_(pa.float64(), 2))),
-            FormatError,
-            r"holds z as fixed_size_list<.*double>\[2\], expected lists of 2 float32",
-        ),
-        (
-            "z.parquet",
-            lambda path: write(path, lists([[1, 2]]), "mu"),
-            FormatError,
-            "holds the columns mu, expected z_mean or z",
-        ),
-        (
-            "z.parquet",
-            lambda path: write(path, lists([[1, 2]]), ""),
-            FormatError,
-            "holds the columns , expected z_mean or z",
-        ),
-        ("folder", lambda path: path.mkdir(), DataError, r"holds no .parquet file"),
-    ],
-)
-def test_other_files_are_refused_in_one_line(
-    name: str, make: Callable[[Path], object], error: type[DataError], message: str, tmp_path: Path
-) -> None:
-    make(tmp_path / name)
-    with pytest.raises(error, match=f"{name} {message}") as refusal:
-        open_latents(tmp_path / name, 2)
-    assert "\n" not in str(refusal.value)
-
-
-def test_a_damaged_page_is_refused_when_it_is_read(tmp_path: Path) -> None:
-    path = write(tmp_path / "z.parquet", lists(Z.tolist()))
-    content = bytearray(path.read_bytes())
-    content[4:36] = b"x" * 32  # the page's header
-    path.write_bytes(content)
-    with pytest.raises(FormatError, match=r"z\.parquet is damaged"):
-        read_all(open_latents(path, 2))

@@ -16,7 +16,7 @@ from pipeline.jobs.draws import prior
 from pipeline.jobs.engine import Options, Summary
 from pipeline.jobs.generate import generate
 from pipeline.jobs.latent_files import open_latents
-from pipeline.jobs.latent_rows import LatentSource
+from pipeline.jobs.latent_rows import LatentSource, Loaded
 from pipeline.jobs.target import LocalTarget, RemoteTarget, open_target
 from tests.conftest import bytes_of, names_in, pixels_of
 
@@ -49,6 +49,11 @@ def stored(store: str) -> dict[str, bytes]:
         ("out", "png", "png"),
         ("x.npy", "auto", "npy"),
         ("x.npz", "npz", "npz"),
+        ("x.NPY", "auto", "npy"),
+        ("x.Npz", "auto", "npz"),
+        ("x.NPZ", "npz", "npz"),
+        ("digits.v2", "auto", "parquet"),
+        ("memory://bucket/x.NPZ", "auto", "npz"),
         ("memory://bucket/out/", "auto", "parquet"),
         ("memory://bucket/x.npz", "auto", "npz"),
     ],
@@ -65,6 +70,34 @@ def test_the_format_is_that_of_the_name_or_as_asked_for(path: str, format_: str,
 def test_a_name_that_contradicts_the_format_is_refused(path: str, format_: str) -> None:
     with pytest.raises(OutputError, match=f"{path} can't hold the format {format_}; name a file for npy and npz, a fo"):
         open_target(path, format_)
+
+
+@pytest.mark.parametrize(
+    ("path", "format_"),
+    [
+        *((f"x.{suffix}", "auto") for suffix in ("csv", "CSV", "png", "jpg", "tar", "zip", "json", "h5", "pkl", "idx")),
+        ("x.png", "png"),
+        ("x.csv", "parquet"),
+        ("x.csv/", "auto"),
+        ("x.tar.gz", "auto"),
+        ("x.parquet.gz", "auto"),
+        ("memory://bucket/x.csv", "auto"),
+    ],
+)
+def test_the_name_of_a_file_that_is_not_written_is_refused(path: str, format_: str) -> None:
+    with pytest.raises(OutputError, match=rf"{path} names a file in a format that is not written; name a folder") as no:
+        open_target(path, format_)
+    assert "\n" not in str(no.value)
+
+
+@pytest.mark.parametrize("suffix", [".NPY", ".Npz"])
+def test_a_single_file_in_capitals_is_one(suffix: str, decoder: Decoder, here: Path) -> None:
+    for name in (f"x{suffix}", f"y{suffix.lower()}"):
+        run(decoder, name)
+    assert names_in(here) == sorted(
+        f"{name}{more}" for name in (f"x{suffix}", f"y{suffix.lower()}") for more in ("", ".manifest.json", ".png")
+    )
+    assert (here / f"x{suffix}").read_bytes() == (here / f"y{suffix.lower()}").read_bytes()
 
 
 def test_an_address_is_remote_and_a_path_is_not(store: str) -> None:
@@ -234,10 +267,10 @@ class Latents(LatentSource):
     def state(self) -> str:
         return "the same latents"
 
-    def load(self, start: int, stop: int) -> Callable[[], NDArray[np.float32]]:
+    def load(self, start: int, stop: int) -> Callable[[], Loaded]:
         if start == self._breaks_at:
             raise DataError("the latents broke off")
-        return lambda: self._z[start:stop]
+        return lambda: Loaded(self._z[start:stop])
 
 
 LONG = np.resize(np.float32([[0, 1], [2, 3], [-1, 1]]), (65_541, 2))  # two parts

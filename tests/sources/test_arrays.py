@@ -35,27 +35,13 @@ def test_large_images_are_resized(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["pile.idx", "pile.npy", "pile.npz"])
-@pytest.mark.parametrize(
-    ("shape", "shown"), [((9, 27, 28), "9, 27, 28"), ((9, 784), "9, 784"), ((9, 28, 28, 2), "9, 28, 28, 2")]
-)
-def test_another_shape_is_refused(name: str, shape: tuple[int, ...], shown: str, tmp_path: Path) -> None:
-    if name == "pile.idx" and len(shape) != 3:
-        pytest.skip("refused by its first bytes")
-    with pytest.raises(FormatError, match=rf"{name} holds uint8\[{shown}\], expected uint8\[n, 28, 28\], 255 = ink"):
+@pytest.mark.parametrize("shape", [(9, 27, 28), (9, 783), (9, 28, 28, 2), (9,), (1, 1, 1, 28, 28)])
+def test_another_shape_is_refused(name: str, shape: tuple[int, ...], tmp_path: Path) -> None:
+    shown = ", ".join(map(str, shape))
+    with pytest.raises(
+        FormatError, match=rf"{name} (holds uint8\[{shown}\], expected images \[n, 28, 28\]|starts with)"
+    ):
         open_images(write(tmp_path / name, np.zeros(shape, np.uint8)))
-
-
-@pytest.mark.parametrize("name", ["pile.npy", "pile.npz"])
-@pytest.mark.parametrize("kind", [np.float32, np.int64, bool])
-def test_another_type_is_refused(name: str, kind: type, images: Pixels, tmp_path: Path) -> None:
-    match = rf"{name} holds {np.dtype(kind)}\[9, 28, 28\], expected images as uint8.*; save array\.astype\('uint8'\)"
-    with pytest.raises(FormatError, match=match):
-        open_images(write(tmp_path / name, images.astype(kind)))
-
-
-def test_fortran_order_is_refused(images: Pixels, tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match=r"in Fortran order; save numpy\.ascontiguousarray\(array\)"):
-        open_images(write(tmp_path / "fortran.npy", images))
 
 
 @pytest.mark.parametrize("name", ["pile.npy", "pile.npz"])
@@ -74,22 +60,23 @@ def test_a_file_under_the_name_of_another_format_is_refused(
 
 
 def test_a_picture_under_the_name_of_an_array_is_refused(tmp_path: Path) -> None:
-    Image.fromarray(BLANK[0]).save(tmp_path / "digit", "PNG")
-    with pytest.raises(FormatError, match=r"digit starts with b'\\x89PNG', an IDX file"):
-        open_images(tmp_path / "digit")
-    (tmp_path / "page.gz").write_bytes(b"<!DOCTYPE html>")
-    with pytest.raises(FormatError, match=r"page\.gz is not gzip: it starts with b'<!DOCTYPE html>'; fetch it again"):
-        open_images(tmp_path / "page.gz")
+    Image.fromarray(BLANK[0]).save(tmp_path / "digit.idx", "PNG")
+    with pytest.raises(FormatError, match=r"digit\.idx starts with b'\\x89PNG', an IDX file"):
+        open_images(tmp_path / "digit.idx")
+    (tmp_path / "page-ubyte.gz").write_bytes(b"<!DOCTYPE html>")
+    with pytest.raises(FormatError, match=r"ubyte\.gz is not gzip: it starts with b'<!DOCTYPE html>'; fetch it again"):
+        open_images(tmp_path / "page-ubyte.gz")
 
 
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({}, r"holds the arrays \[\], expected one"),
-        ({"a": LABELS, "b": LABELS}, r"holds the arrays \['a', 'b'\], expected one, or one named 'images'"),
-        ({"images": np.uint8(0), "labels": LABELS}, r"holds uint8\[\], expected images as uint8\[n, 28, 28\]"),
+        ({}, "holds no array of 28 x 28 pixels: no array"),
+        ({"a": LABELS, "b": LABELS}, r"holds no array of 28 x 28 pixels: a uint8\[9\], b uint8\[9\]; .* --array NAME"),
+        ({"a": BLANK, "b": BLANK}, r"holds several arrays of images: a uint8\[1, 28, 28\], b .*; .* --array NAME"),
+        ({"images": np.uint8(0), "labels": LABELS}, r"holds uint8\[\], expected images \[n, 28, 28\]"),
         ({"images": BLANK, "labels": LABELS}, r"holds 1 images and 9 labels"),
-        ({"images": BLANK, "labels": BLANK}, r"holds labels as uint8\[1, 28, 28\], expected uint8\[n\]"),
+        ({"images": BLANK, "labels": BLANK}, r"holds labels as uint8\[1, 28, 28\], expected one for each image"),
     ],
 )
 def test_an_npz_must_say_which_array_holds_the_images(arrays: dict[str, Pixels], message: str, tmp_path: Path) -> None:

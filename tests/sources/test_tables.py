@@ -44,16 +44,14 @@ def test_the_only_column_of_images_needs_no_name(images: Pixels, path: Path) -> 
 
 
 def test_a_table_must_say_which_column_holds_the_images(images: Pixels, path: Path) -> None:
-    with pytest.raises(FormatError, match=r"has the columns a: int64, b: string; expected one column 'image' of 784"):
+    with pytest.raises(FormatError, match=r"has the columns a: int64, b: string; expected one column `image` of 784"):
         opened(path, a=[1], b=["x"])
     with pytest.raises(FormatError, match="has the columns a: "):
         opened(path, a=column("binary", images), b=column("list", images))
-    with pytest.raises(FormatError, match="image: list<element: double>"):
-        opened(path, image=[[0.5]])
     with pytest.raises(FormatError, match="image: list<element: binary>"):
         opened(path, image=[[b"x"]])
-    with pytest.raises(FormatError, match="image: list<element: list<element: list<element: int64>>>"):
-        opened(path, image=[[[[1]]]])
+    with pytest.raises(FormatError, match="image: list<element: list<element: list<element: list<"):
+        opened(path, image=[[[[[1]]]]])
 
 
 @pytest.mark.parametrize("kind", ["binary", "variable", "list", "nested", "encoded", "struct"])
@@ -85,11 +83,15 @@ def test_lists_of_numbers_are_images(kind: str, images: Pixels, path: Path) -> N
 def test_wrong_lists_are_bad_rows(images: Pixels, path: Path) -> None:
     rows = [images[row].reshape(-1).tolist() for row in range(6)]
     rows[1], rows[2][7], rows[3][0], rows[4][783] = [1, 2], 256, -1, None
-    assert bad_of(read_all(opened(path, image=rows))) == {
+    with pytest.raises(
+        FormatError, match=r"holds values from -1 to 256, expected 0 to 1 or 0 to 255; .* --range=-1..256"
+    ):
+        opened(path, image=rows)
+    assert bad_of(read_all(open_images(path, value_range=(0, 255)))) == {
         1: "pile.parquet row 1 holds 2 numbers; expected 784",
-        2: "pile.parquet row 2 holds a number outside 0 to 255, or a null",
-        3: "pile.parquet row 3 holds a number outside 0 to 255, or a null",
-        4: "pile.parquet row 4 holds a number outside 0 to 255, or a null",
+        2: "pile.parquet row 2 holds a value outside 0 to 255, or none",
+        3: "pile.parquet row 3 holds a value outside 0 to 255, or none",
+        4: "pile.parquet row 4 holds a null, expected 784 numbers",
     }
     nested = [images[row].tolist() for row in range(6)]
     nested[1], nested[2][3], nested[4] = nested[1][1:], nested[2][3] + [1], np.zeros((14, 56), int).tolist()
@@ -134,8 +136,11 @@ def test_other_labels_are_bad_rows(images: Pixels, path: Path) -> None:
 
 
 def test_labels_of_another_type_are_refused_unless_others_are_given(images: Pixels, path: Path) -> None:
-    with pytest.raises(FormatError, match="has labels of type string, expected integers; convert or drop"):
-        opened(path, image=column("binary", images), label=["a"] * 9)
+    with pytest.raises(
+        FormatError, match=r"has labels of type list.* in column label, expected whole numbers or words"
+    ):
+        opened(path, image=column("binary", images), label=[["a"]] * 9)
+    assert labels_of(read_all(open_images(path, labels_from="none"))) is None
     others = write(path.with_name("labels.npy"), np.arange(9, dtype=np.uint8))
     assert labels_of(read_all(open_images(path, others))) == list(range(9))
 
@@ -167,8 +172,8 @@ def test_a_large_row_group_is_never_held_whole(kind: int, path: Path) -> None:
 
 def test_files_of_one_folder_must_agree(images: Pixels, path: Path) -> None:
     pq.write_table(pa.table({"image": column("binary", images)}), path)
-    pq.write_table(pa.table({"digit": column("binary", images)}), path.with_name("other.parquet"))
-    with pytest.raises(FormatError, match=r"pile\.parquet has the columns \['image'\], the file before it \['digit'\]"):
+    pq.write_table(pa.table({"scan": column("binary", images)}), path.with_name("other.parquet"))
+    with pytest.raises(FormatError, match=r"pile\.parquet keeps images in image .*, the file before it in scan"):
         open_images(path.parent)
 
 

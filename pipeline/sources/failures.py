@@ -1,0 +1,82 @@
+"""What a failure to read or write means, in words: of the network, a server, a store, or a parser.
+
+Drivers raise errors of their own, and those of fsspec for the web are all a `FileNotFoundError`; what tells is the
+first error, of which theirs came.
+"""
+
+import http
+import os
+import ssl
+from collections.abc import Iterator
+
+from pipeline.shared.text import one_line
+
+_FORBIDDEN = (
+    http.HTTPStatus.UNAUTHORIZED,
+    http.HTTPStatus.FORBIDDEN,
+    http.HTTPStatus.PROXY_AUTHENTICATION_REQUIRED,
+    http.HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS,
+)
+_LATER = http.HTTPStatus.REQUEST_TIMEOUT, http.HTTPStatus.TOO_MANY_REQUESTS
+NO_RANGES = "its server sends files only whole, and of this format parts are read", "download it and name the file"
+"""What happened, and what to do: as `explain` says it."""
+_BROKEN = "the connection broke off before the end", "try again"
+_SIGNED = "check the address, or name the authority that signed it in SSL_CERT_FILE"
+_KINDS = {
+    "SSLError": ("there is no secure connection to its server", "check the address and its port"),
+    "gaierror": ("its host is not known", "check the address and the network"),
+    "TimeoutError": ("its server did not answer in time", "try again later"),
+    "InvalidURL": ("it is no address of the web", "check how it is written"),
+    "ConnectionResetError": _BROKEN,
+    "BrokenPipeError": _BROKEN,
+    "ServerDisconnectedError": _BROKEN,
+    "ClientPayloadError": _BROKEN,
+}
+"""By the name of a class, of Python or of aiohttp, which need not be installed."""
+
+
+def explain(error: BaseException) -> tuple[str, str]:
+    """What happened, and what to do about it; neither has a line break."""
+    for cause in reversed(list(_causes(error))):
+        if said := _explain(cause):
+            return said
+    if isinstance(error, FileNotFoundError):
+        return "it was not found", "check its name"
+    return one_line(error), "mend it or fetch it again"
+
+
+def is_missing(error: FileNotFoundError) -> bool:
+    """Whether it says that there is nothing, and not that nobody could be asked."""
+    return not any(_explain(cause) for cause in _causes(error))
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    found: BaseException | None = error
+    while found is not None:
+        yield found
+        found = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
+
+
+def _explain(error: BaseException) -> tuple[str, str] | None:
+    status = getattr(error, "status", None)  # of aiohttp
+    if isinstance(status, int):
+        return _explain_status(status)
+    if isinstance(error, ConnectionRefusedError) and error.errno:
+        return os.strerror(error.errno), "check the address, and whether the server runs"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        why = getattr(error, "verify_message", error)
+        return f"the certificate of its server is not valid here ({why})", _SIGNED
+    if "range requests" in str(error):  # of fsspec, a ValueError as any other
+        return NO_RANGES
+    return next((_KINDS[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in _KINDS), None)
+
+
+def _explain_status(status: int) -> tuple[str, str] | None:
+    """None where the answer is that there is nothing."""
+    if status == http.HTTPStatus.NOT_FOUND:
+        return None
+    words = f" {http.HTTPStatus(status).phrase}" if status in list(http.HTTPStatus) else ""
+    answer = f"its server answered {status}{words}"
+    if status in _FORBIDDEN:
+        return answer, "check the address, and that you may read it"
+    return answer, "try again later" if status in _LATER or status >= 500 else "check the address"

@@ -1,0 +1,100 @@
+"""What any job writes, every job reads that it fits: in each format, on the disk or behind an address."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import fsspec
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+from pipeline.inference import Decoder, Encoder
+from tests import onnx_models
+
+NAMES = {"parquet": "out", "npy": "out.npy", "npz": "out.npz", "png": "out"}
+LATENTS = [("encode", "parquet"), ("encode", "npy"), ("encode", "npz")]
+LATENTS += [(job, format_) for job in ("generate", "reconstruct") for format_ in ("parquet", "npz")]
+IMAGES = [(job, format_) for job in ("generate", "reconstruct") for format_ in NAMES]
+NEITHER = [("generate", "npy"), ("generate", "png"), ("reconstruct", "npy"), ("reconstruct", "png")]
+PLACES = ["local", "remote"]
+
+
+class World(NamedTuple):
+    """A folder with models and nine images, and what the models make of these."""
+
+    place: Path
+    images: NDArray[np.uint8]
+    z: NDArray[np.float32]
+    decoded: NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    place = tmp_path_factory.mktemp("world")
+    bundle = onnx_models.save_bundle(place / "exports")
+    images = np.random.default_rng(0).integers(0, 256, (9, 28, 28), np.uint8)
+    np.save(place / "images.npy", images)
+    z = Encoder(bundle / "encoder")(images)[0]
+    np.save(place / "z.npy", z)
+    return World(place, images, z, Decoder(bundle / "decoder").pixels(z))
+
+
+def vae(*arguments: str) -> None:
+    result = CliRunner().invoke(app, [*arguments, "--quiet"])
+    assert result.exit_code == 0, f"vae {' '.join(arguments)}: {result.exception or result.output}"
+
+
+@pytest.fixture
+def output(request: pytest.FixtureRequest, world: World, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The output of a job in a format, at a place: made by the first test that reads it."""
+    job, format_, place = request.param
+    monkeypatch.chdir(world.place)
+    folder = f"{job}_{format_}"
+    path = (
+        f"{folder}/{NAMES[format_]}" if place == "local" else f"memory://{world.place.name}/{folder}/{NAMES[format_]}"
+    )
+    system, root = fsspec.url_to_fs(path)
+    if not system.exists(root):
+        source = ["--latents", "z.npy"] if job == "generate" else ["images.npy"]
+        vae(job, *source, "-o", path, "--format", format_)
+    return path
+
+
+def outputs(made: list[tuple[str, str]]) -> pytest.MarkDecorator:
+    everywhere = [(*one, place) for one in made for place in PLACES]
+    return pytest.mark.parametrize("output", everywhere, indirect=True, ids="-".join)
+
+
+@outputs(IMAGES)
+@pytest.mark.parametrize("job", ["encode", "reconstruct"])
+def test_images_are_read_by_whatever_takes_images(job: str, output: str, world: World, tmp_path: Path) -> None:
+    vae(job, output, "-o", f"{tmp_path}/x.npz")
+    z = Encoder(world.place / "exports/encoder")(world.decoded)[0]
+    with np.load(tmp_path / "x.npz") as found:
+        assert found["z_mean" if job == "encode" else "z"].tobytes() == z.tobytes()
+
+
+@outputs(LATENTS)
+def test_latents_are_read_by_what_takes_latents(output: str, world: World, tmp_path: Path) -> None:
+    vae("generate", "--latents", output, "-o", f"{tmp_path}/x.npz")
+    with np.load(tmp_path / "x.npz") as found:
+        assert found["z"].tobytes() == world.z.tobytes()
+        assert found["image"].tobytes() == world.decoded.tobytes()
+
+
+@outputs(IMAGES)
+def test_images_are_originals(output: str, world: World, tmp_path: Path) -> None:
+    vae("generate", "--latents", "z.npy", "--originals", output, "-o", f"{tmp_path}/x.npy")
+    np.save(tmp_path / "decoded.npy", world.decoded)
+    vae("generate", "--latents", "z.npy", "--originals", f"{tmp_path}/decoded.npy", "-o", f"{tmp_path}/y.npy")
+    assert (tmp_path / "x.npy.png").read_bytes() == (tmp_path / "y.npy.png").read_bytes()
+
+
+@outputs(NEITHER)
+def test_images_are_no_latents(output: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["generate", "--latents", output, "-o", f"{tmp_path}/x.npy"])
+    assert result.exit_code == 1
+    assert "expected " in str(result.exception)
+    assert list(tmp_path.iterdir()) == []
