@@ -87,7 +87,8 @@ def _members_said(head: Sequence[Row], again: Again, name: str) -> MemberLabels 
 def _folders_said(head: Sequence[Row], again: Again, name: str) -> MemberLabels | None:
     folders = {row.folder for row in head}
     said, _ = read_folders([*folders, "0", "1"], name, asked=False)
-    return None if folders.isdisjoint(said) else _of_folders(again(), name, asked=False)
+    found = None if folders.isdisjoint(said) else _of_folders(again(), name, asked=False)
+    return found if found and found.folders else None
 
 
 def _asked(asked: str, again: Again, name: str) -> MemberLabels:
@@ -103,7 +104,7 @@ def _of_folders(rows: Iterable[Row], name: str, *, asked: bool) -> MemberLabels:
     words, meaning = read_folders({row.folder for row in rows if row.pictures}, name, asked=asked)
     if asked and not words:
         raise FormatError(f"{name} has no folders, whose names --labels-from folder takes; leave it out")
-    return MemberLabels(folders=words, meaning=meaning, about="names of folders" if words else "")
+    return MemberLabels(folders=words, meaning=meaning, about="names of folders")
 
 
 def _unambiguous(head: Sequence[Row], suffix: str, again: Again) -> MemberLabels | None:

@@ -137,7 +137,7 @@ def test_rows_that_are_no_image_are_bad(images: Pixels, tmp_path: Path) -> None:
     stretches = read_all(opened(tmp_path / "pile.tar", members))
     assert [bad.name for bad in stretches[0].bad][1] == f"{tmp_path}/pile.tar: 1.cls"
     assert bad_of(stretches) == {
-        0: "pile.tar: 0.png starts with b'', expected a PNG or JPEG picture",
+        0: "pile.tar: 0.png starts with b'', expected a PNG, JPEG, WebP, BMP, TIFF or GIF picture",
         1: "pile.tar: 1.cls has 0 pictures, expected one",
         2: "pile.tar: 2.jpg has 2 pictures, expected one",
         3: "pile.tar: 3.png has the label 'seven', expected a whole number from 0 to 255",
