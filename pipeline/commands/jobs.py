@@ -23,7 +23,7 @@ def encode(images: Images, output: Result, *, encoder: Encoder = ENCODER, pile: 
 
     target = open_target(output, job.format)
     model = Encoder(encoder, **job.model)
-    with open_images(images, pile.labels, resize=pile.resize) as source:
+    with open_images(images, **pile.reading) as source:
         job.finish(encode(model, source, target, job.run(pile.limit), dry_run=job.dry_run))
 
 
@@ -46,7 +46,7 @@ def reconstruct(
 
     target = open_target(output, job.format)
     models = Encoder(encoder, **job.model), Decoder(decoder, **job.model)
-    with open_images(images, pile.labels, resize=pile.resize) as source:
+    with open_images(images, **pile.reading) as source:
         job.finish(reconstruct(*models, source, target, job.run(pile.limit), dry_run=job.dry_run))
 
 

@@ -28,7 +28,7 @@ Decoder = Annotated[Path, typer.Option(help="The decoder: a bundle or an ONNX fi
 Images = Annotated[
     str,
     typer.Argument(
-        help="The images: IDX(.gz), .npy, .npz, .parquet or .tar, or a folder or glob of PNG or JPEG; or its URL."
+        help="The images: arrays, CSV, Parquet, Arrow, pictures, tar or zip: a file, folder or pattern, its URL, or -."
     ),
 ]
 Result = Annotated[
@@ -151,7 +151,58 @@ class PileOptions:
     """How images are read."""
 
     labels: Annotated[
-        str | None, typer.Option(help="Labels to carry along, IDX or .npy, in place of those of the images.")
+        str | None,
+        typer.Option(help="A file of labels in place of those of the images: IDX, .npy, .npz, CSV or Parquet."),
+    ] = None
+    labels_from: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the labels of the images are: the name of a column or array, the suffix of members of a tar, "
+            "`folder` for the names of folders, or `none`."
+        ),
+    ] = None
+    array: Annotated[
+        str | None, typer.Option(help="Which array of an .npz, or column of a table, holds the images.")
     ] = None
     resize: Annotated[bool, typer.Option("--resize", help="Scale images of other sizes to 28 x 28.")] = False
+    fit: Annotated[
+        Literal["digit"] | None,
+        typer.Option(help="Cut the digit out of each picture and centre it as MNIST's makers did."),
+    ] = None
+    invert: Annotated[bool, typer.Option("--invert", help="Take dark ink on a light background.")] = False
+    transpose: Annotated[bool, typer.Option("--transpose", help="Swap rows and columns, as EMNIST needs.")] = False
+    value_range: Annotated[
+        str | None,
+        typer.Option(
+            "--range",
+            metavar="LOW..HIGH",
+            help="The values of background and full ink, as in --range=-1..1.  [default: found over all values]",
+        ),
+    ] = None
+    strict: Annotated[
+        bool, typer.Option("--strict", help="End with an error where a file or member would be passed over.")
+    ] = False
     limit: Annotated[int | None, typer.Option(min=1, help="Take only so many rows from the start.")] = None
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How `open_images` reads them."""
+        names = ("labels", "labels_from", "array", "resize", "fit", "invert", "transpose", "strict")
+        return {**{name: getattr(self, name) for name in names}, "value_range": _read_range(self.value_range)}
+
+
+def _read_range(text: str | None) -> tuple[float, float] | None:
+    """`0..255` as two numbers.
+
+    Raises:
+        BadParameter: it is anything else.
+    """
+    if text is None:
+        return None
+    low, _, high = text.partition("..")
+    try:
+        if float(low) < float(high):
+            return float(low), float(high)
+    except ValueError:
+        pass
+    raise typer.BadParameter(f"{text!r} is no range of two numbers, the smaller first, as in --range=-1..1")

@@ -36,6 +36,7 @@ from pipeline.exporting.manifest import describe_model, write_manifests
 from pipeline.exporting.mixture import MIXTURE_OPERATORS, GaussianMixture, fit_mixture, write_mixture
 from pipeline.exporting.price import BUDGETS, Price, price
 from pipeline.exporting.variants import write_fp16, write_int8
+from pipeline.inference.appearance import Appearance
 from pipeline.inference.bundle import replace_bundle
 from pipeline.inference.manifest import Manifest, Tolerance
 from pipeline.inference.session import Decoder, Encoder
@@ -120,7 +121,9 @@ def export(params: Export, models: Path, prepared: Path, exports: Path) -> dict[
             ir_version=IR_VERSION,
             validation={**elbo.figures(), "images": len(validation)},
         )
-        _describe_files(files, about, elbo, prices, mixture)
+        _describe_files(
+            files, about, elbo, prices, {ENCODER.role: Appearance.of(train).facts(), MIXTURE.role: mixture.figures()}
+        )
         _check_structure(files)
         _write_vectors(scratch, encoder, decoder, mixture, validation, params.seed)
         facts = {MIXTURE.role: mixture.facts()}
@@ -232,9 +235,9 @@ def _prove_mixture(mixture: GaussianMixture, file: Path, tolerance: Tolerance, s
 
 
 def _describe_files(
-    files: Files, about: Manifest, elbo: Elbo, prices: Mapping[str, Price], mixture: GaussianMixture
+    files: Files, about: Manifest, elbo: Elbo, prices: Mapping[str, Price], own: Mapping[str, Mapping[str, str]]
 ) -> None:
-    """Let every file say what it is and where it comes from."""
+    """Let every file say what it is and where it comes from, and each role what is its `own`."""
     assert about.data is not None  # noqa: S101
     origins = {
         "package_version": __version__,
@@ -250,11 +253,11 @@ def _describe_files(
             facts = (
                 {OPERATIONS: str(operations[role]), "validation_negative_elbo": f"{through:.4f}", "variant": variant}
                 if role in HALVES
-                else mixture.figures()
+                else {}
             )
             tensors = [t.resolved(about.latent_dim) for t in (*ROLES[role].inputs, *ROLES[role].outputs)]
             meanings = {f"meaning_of_{tensor.name}": f"{tensor}: {tensor.meaning}" for tensor in tensors}
-            describe(file, ROLES[role], {"role": role, **origins, **facts, **meanings})
+            describe(file, ROLES[role], {"role": role, **origins, **facts, **own.get(role, {}), **meanings})
 
 
 def _digest(content: Any) -> str:

@@ -33,6 +33,8 @@ class Block:
     bad: tuple[BadRow, ...]
     sheet: Pixels | None
     """The picture, of the first stretch of a job that draws one."""
+    remark: str | None = None
+    """What is odd about the rows, if they are the first of a part."""
 
 
 @dataclass
@@ -46,6 +48,7 @@ class Made:
     """Of the rows that it was made from."""
     source_rows: int = 0
     sheet: Pixels | None = None
+    remark: str | None = None
 
 
 def stretches(start: int, stop: int) -> Iterator[tuple[int, int]]:
@@ -66,7 +69,8 @@ def compute(job: Job[T], rows: T, on_error: str) -> Block:
     index = np.delete(index, [bad.index - rows.start for bad in rows.bad]) if rows.bad else index
     columns, made = job.work(rows)
     sheet = job.sheet(rows, made) if rows.start == 0 and job.draws else None
-    return Block(rows.start, rows.stop, {"index": index, **columns}, job.content(rows), rows.bad, sheet)
+    remark = job.remark(rows) if rows.start % ROWS_PER_PART == 0 else None
+    return Block(rows.start, rows.stop, {"index": index, **columns}, job.content(rows), rows.bad, sheet, remark)
 
 
 def run_part(blocks: Iterable[Block]) -> Made:
@@ -78,6 +82,7 @@ def run_part(blocks: Iterable[Block]) -> Made:
         part.bad += block.bad
         part.source_rows += block.stop - block.start
         part.sheet = part.sheet if block.sheet is None else block.sheet
+        part.remark = part.remark or block.remark
         if part.source_rows == ROWS_PER_PART:
             break
     return part
@@ -91,4 +96,5 @@ def write(job: Job[T], number: int, made: Made, folder: Path) -> Part:
     size, digest = measure_part(folder / name)
     rows = sum(len(columns["index"]) for columns in made.columns)
     bad = tuple((one.index, one.name, one.reason) for one in made.bad)
-    return Part(name, rows, size, digest, source_digest, made.source_rows, bad)
+    labelled = sum(int((columns["label"] >= 0).sum()) for columns in made.columns if "label" in columns)
+    return Part(name, rows, size, digest, source_digest, made.source_rows, bad, labelled)

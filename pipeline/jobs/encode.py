@@ -1,12 +1,13 @@
 """Stage and batch job `encode`: images to latents."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.errors import OutputError
+from pipeline.inference.appearance import Appearance
 from pipeline.inference.session import Encoder
 from pipeline.jobs.engine import plan, run
 from pipeline.jobs.job import Job, Options, Plan, Summary
@@ -19,7 +20,11 @@ from pipeline.sources.rows import ImageSource, Rows
 class OnImages(Job[Rows]):
     """A job whose rows are images, the first model of which is an encoder."""
 
+    carries_labels: ClassVar[bool] = True
+
     encoder: Encoder
+    classes: tuple[str, ...] = field(default=(), kw_only=True)
+    """Names of the classes, by label; none where labels are plain numbers."""
 
     @property
     def workers(self) -> int:
@@ -29,6 +34,24 @@ class OnImages(Job[Rows]):
     def content(self, rows: Rows) -> Array:
         """See `Job.content`."""
         return rows.images
+
+    def remark(self, rows: Rows) -> str | None:
+        """See `Job.remark`."""
+        usual = Appearance.read(self.encoder.facts)
+        return None if usual is None else usual.remark(rows.images)
+
+    def named(self) -> dict[str, str]:
+        """The classes, for what each Parquet file says of itself."""
+        return {"classes": json.dumps(self.classes)} if self.classes else {}
+
+    @staticmethod
+    def origin(rows: Rows) -> Columns:
+        """The columns that say what each row is and where it comes from: label and, if rows have names, source."""
+        label = np.full(len(rows.images), -1, np.int16) if rows.labels is None else rows.labels
+        if rows.names is None:
+            return {"label": label}
+        names = [name.encode(errors="backslashreplace").decode() for name in rows.names]
+        return {"label": label, "source": np.array(names, np.str_)}
 
 
 @dataclass(frozen=True)
@@ -41,12 +64,12 @@ class EncodeJob(OnImages):
     @property
     def about(self) -> dict[str, Any]:
         """See `Job.about`."""
-        return {"encoder": self.encoder.about()}
+        return {"encoder": self.encoder.about(), **({"classes": list(self.classes)} if self.classes else {})}
 
     @property
     def metadata(self) -> dict[str, str]:
         """See `Job.metadata`."""
-        return {"model_sha256": self.encoder.sha256, "latent_dim": str(self.encoder.latent_dim)}
+        return {"model_sha256": self.encoder.sha256, "latent_dim": str(self.encoder.latent_dim), **self.named()}
 
     @property
     def operations(self) -> int | None:
@@ -56,7 +79,7 @@ class EncodeJob(OnImages):
     def work(self, rows: Rows) -> tuple[Columns, Array]:
         """See `Job.work`."""
         z_mean, z_log_var = self.encoder(rows.images)
-        return {"label": labels_of(rows), "z_mean": z_mean, "z_log_var": z_log_var}, z_mean
+        return {**self.origin(rows), "z_mean": z_mean, "z_log_var": z_log_var}, z_mean
 
 
 def encode(
@@ -64,7 +87,8 @@ def encode(
 ) -> Summary | Plan:
     """Write the latents of every image.
 
-    Columns: `index` int64 (row in the source), `label` uint8 or null, `z_mean` and `z_log_var` as fixed-size
+    Columns: `index` int64 (row in the source), `label` uint8 or null, `source` (the file or member that the row came
+    from, relative to the pile, where it came from one), `z_mean` and `z_log_var` as fixed-size
     lists of float32; an `.npy` file holds `z_mean`. The bytes do not depend on batch size, on the number of cores, on
     the format of the source, or on how often the job was interrupted.
 
@@ -75,9 +99,6 @@ def encode(
     target.refuse_source(source.name)
     if target.format == PNG:
         raise OutputError("latents can't be written as png; choose parquet, npy or npz")
-    return (plan if dry_run else run)(EncodeJob(target.format, encoder), source, target, options)
-
-
-def labels_of(rows: Rows) -> NDArray[np.int16]:
-    """int16 `[m]`, -1 for none."""
-    return np.full(len(rows.images), -1, np.int16) if rows.labels is None else rows.labels
+    return (plan if dry_run else run)(
+        EncodeJob(target.format, encoder, classes=source.classes), source, target, options
+    )

@@ -25,7 +25,7 @@ from pipeline.jobs.parts import ROWS_PER_PART
 from pipeline.jobs.target import Target
 from pipeline.jobs.workspace import Workspace, open_workspace, read_journal
 from pipeline.shared.files import explained
-from pipeline.sources.rows import MAX_ROWS
+from pipeline.sources.rows import MAX_ROWS, describe
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def run(job: Job[T], source: Source[T], target: Target, options: Options) -> Sum
         if resumed:
             log.info("resuming after %s finished part(s), %s rows", resumed, f"{before:,}")
         with explained(target.workspace):
-            _write_parts(job, source, target, options, space)
+            remarks = _write_parts(job, source, target, options, space)
         if _fingerprint(job, source, target, options) != fingerprint:
             space.finished.clear()  # of two states of the source
             raise DataError(f"{source.name} changed while it was read; run the command again when it is complete")
@@ -73,6 +73,7 @@ def run(job: Job[T], source: Source[T], target: Target, options: Options) -> Sum
             raise DataError(f"{source.name} holds nothing to {job.name}")
         rows, parts = sum(part.rows for part in space.finished), len(space.finished)
         bad = sum(len(part.bad) for part in space.finished)
+        labelled = sum(part.labelled for part in space.finished) if job.carries_labels else None
         about = {"schema_version": SCHEMA_VERSION, "job": job.name, "format": job.format, **job.about}
         about |= {"rows": rows, "quarantined": bad}
         picture = space.picture if job.draws else None
@@ -94,6 +95,10 @@ def run(job: Job[T], source: Source[T], target: Target, options: Options) -> Sum
         peak_memory(),
         target.picture() if job.draws else None,
         target.quarantine() if bad else None,
+        labelled,
+        source.labels_from or None,
+        dict(source.passed_over),
+        remarks,
     )
 
 
@@ -120,11 +125,13 @@ def _fingerprint(job: Job[T], source: Source[T], target: Target, options: Option
     }
 
 
-def _write_parts(job: Job[T], source: Source[T], target: Target, options: Options, space: Workspace) -> None:
+def _write_parts(job: Job[T], source: Source[T], target: Target, options: Options, space: Workspace) -> tuple[str, ...]:
+    """Returns what is odd about the rows."""
     total = _total(source, options)
     end = options.limit if total is None else total
     done = sum(part.source_rows for part in space.finished)
     written: Future[None] | None = None
+    remarks: list[str] = []
     with Progress(job.name, total, done, options.quiet) as progress, ThreadPoolExecutor(1) as writer:
         blocks = _blocks(job, source, options, len(space.finished) * ROWS_PER_PART, end, progress.advance)
         with contextlib.closing(blocks):
@@ -132,12 +139,18 @@ def _write_parts(job: Job[T], source: Source[T], target: Target, options: Option
                 made = run_part(blocks)
                 if not made.source_rows:
                     break
+                if made.remark and not remarks:  # once
+                    log.warning("WARNING: %s", made.remark)
+                    remarks.append(made.remark)
                 if written is not None:
                     written.result()
                 written = writer.submit(_finish, job, target, space, number, made)
                 del made  # its memory is needed for the next
         if written is not None:
             written.result()
+    if source.passed_over:
+        log.warning("WARNING: passed over %s", describe(source.passed_over))
+    return tuple(remarks)
 
 
 def _blocks(

@@ -1,12 +1,12 @@
 """What a batch job is, how it is run and what comes out: the words that the engine and the jobs share."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from pipeline.jobs.parts import Array, Columns
-from pipeline.sources.rows import BadRow, Pixels
+from pipeline.sources.rows import BadRow, Pixels, describe
 
 FAIL, QUARANTINE = "fail", "quarantine"
 
@@ -35,6 +35,10 @@ class Source(Protocol[T_co]):
     def name(self) -> str: ...  # noqa: D102
     @property
     def count(self) -> int | None: ...  # noqa: D102
+    @property
+    def labels_from(self) -> str: ...  # noqa: D102
+    @property
+    def passed_over(self) -> Mapping[str, int]: ...  # noqa: D102
     def state(self) -> str: ...  # noqa: D102
     def read(self, start: int, stop: int) -> Callable[[], T_co]: ...  # noqa: D102
 
@@ -49,6 +53,7 @@ class Job(ABC, Generic[T]):
     name: ClassVar[str]
     npy_column: ClassVar[str]
     """What an `.npy` file holds."""
+    carries_labels: ClassVar[bool] = False
     draws: ClassVar[bool] = False
     """Whether it leaves a picture of its first rows."""
 
@@ -87,6 +92,10 @@ class Job(ABC, Generic[T]):
     @abstractmethod
     def work(self, rows: T) -> tuple[Columns, Array]:
         """The columns of the result, besides `index`, and the array of it that `sheet` shows."""
+
+    def remark(self, rows: T) -> str | None:  # noqa: ARG002
+        """What is odd about rows, for a note; None if nothing is."""
+        return None
 
     def sheet(self, rows: T, made: Array) -> Pixels | None:  # noqa: ARG002
         """The picture of the first stretch: `made` is what `work` made of its rows."""
@@ -147,10 +156,20 @@ class Summary:
     picture: str | None = None
     quarantine: str | None = None
     """The file of the rows that were set aside."""
+    labelled: int | None = None
+    """Rows with a label; None where no row could have one."""
+    labels_from: str | None = None
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    """Files, or members of archives, that were found and not taken, by kind."""
+    remarks: tuple[str, ...] = ()
+    """What is odd about the rows."""
 
     def __str__(self) -> str:
-        """At most three lines."""
-        lines = [f"{self.output}: {self.rows:,} rows" + (f", picture {self.picture}" if self.picture else "")]
+        """At most four lines."""
+        picture = f", picture {self.picture}" if self.picture else ""
+        lines = [f"{self.output}: {self.rows:,} rows{self._labels()}{picture}"]
+        if self.passed_over:
+            lines.append(f"passed over: {describe(self.passed_over)}")
         if self.quarantined:
             lines.append(f"{self.quarantined:,} bad row(s) set aside in {self.quarantine}")
         share = "" if self.matrix_share is None else f" ({self.matrix_share:.0%} of the matrix rate)"
@@ -158,3 +177,8 @@ class Summary:
             f"{self.seconds:.1f} s, {self.images_per_second:,.0f} images/s{share}, peak {self.peak_memory / 1e6:.0f} MB"
         )
         return "\n".join(lines)
+
+    def _labels(self) -> str:
+        if self.labelled is None:
+            return ""
+        return f", {self.labelled:,} with a label ({self.labels_from})" if self.labelled else ", none with a label"

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,8 @@ class LatentSource(ABC):
     count: int
     paths: Sequence[str] = ()
     """The files, or the folder, that they come from, if any."""
+    labels_from: str = ""
+    passed_over: Mapping[str, int] = MappingProxyType({})
     set_aside: int = 0
     """Rows of the images that are missing here."""
 

@@ -14,8 +14,8 @@ from pipeline.shared.interface import PIXELS
 
 Array = NDArray[Any]
 Columns = Mapping[str, Array]
-"""`index` int64 `[n]`; `label` int16 `[n]`, -1 for none; `z`, `z_mean`, `z_log_var` float32 `[n, latent_dim]`;
-`image` uint8 `[n, 28, 28]`; `png`, an object array of n files."""
+"""`index` int64 `[n]`; `label` int16 `[n]`, -1 for none; `source` text `[n]`; `z`, `z_mean`, `z_log_var` float32
+`[n, latent_dim]`; `image` uint8 `[n, 28, 28]`; `png`, an object array of n files."""
 
 PARQUET, PNG, NPY, NPZ = "parquet", "png", "npy", "npz"
 FORMATS = (PARQUET, PNG, NPY, NPZ)
@@ -86,6 +86,8 @@ def _to_arrow(name: str, values: Array) -> Any:
     if name == "label":
         known = pa.py_buffer(np.packbits(values >= 0, bitorder="little"))
         return pa.Array.from_buffers(pa.uint8(), rows, [known, pa.py_buffer(values.astype(np.uint8))])
+    if name == "source":
+        return pa.array(values.tolist(), pa.string())
     if name == "image":
         return pa.Array.from_buffers(pa.binary(PIXELS), rows, [None, data])
     floats = pa.Array.from_buffers(pa.float32(), values.size, [None, data])
@@ -132,10 +134,12 @@ def _write_array(file: IO[bytes], parts: Sequence[Path], column: str) -> None:
         return (read_part(part, [column])[column] for part in parts)
 
     first, rows = next(pieces()), sum(_rows(part) for part in parts)
-    header = np.lib.format.header_data_from_array_1_0(first) | {"shape": (rows, *first.shape[1:])}
+    # Text is as wide in each part as its longest needs.
+    kind = first.dtype if first.dtype.kind != "U" else np.result_type(*(piece.dtype for piece in pieces()))
+    header = np.lib.format.header_data_from_array_1_0(first.astype(kind)) | {"shape": (rows, *first.shape[1:])}
     np.lib.format.write_array_header_1_0(file, header)
     for piece in pieces():
-        file.write(piece.reshape(-1).view(np.uint8).data)
+        file.write(piece.astype(kind, copy=False).reshape(-1).view(np.uint8).data)
 
 
 def _rows(part: Path) -> int:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pipeline.inference.session import Decoder, Encoder, check_pair
-from pipeline.jobs.encode import OnImages, labels_of
+from pipeline.jobs.encode import OnImages
 from pipeline.jobs.engine import plan, run
 from pipeline.jobs.generate import draw, image_columns
 from pipeline.jobs.job import Options, Plan, Summary
@@ -26,7 +26,8 @@ class ReconstructJob(OnImages):
     @property
     def about(self) -> dict[str, Any]:
         """See `Job.about`."""
-        return {"encoder": self.encoder.about(), "decoder": self.decoder.about()}
+        classes = {"classes": list(self.classes)} if self.classes else {}
+        return {"encoder": self.encoder.about(), "decoder": self.decoder.about(), **classes}
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -35,6 +36,7 @@ class ReconstructJob(OnImages):
             "encoder_sha256": self.encoder.sha256,
             "model_sha256": self.decoder.sha256,
             "latent_dim": str(self.decoder.latent_dim),
+            **self.named(),
         }
 
     @property
@@ -47,7 +49,7 @@ class ReconstructJob(OnImages):
         """See `Job.work`."""
         z, _ = self.encoder(rows.images)
         images = self.decoder.pixels(z)
-        return {"label": labels_of(rows), "z": z, **image_columns(images, self.format)}, images
+        return {**self.origin(rows), "z": z, **image_columns(images, self.format)}, images
 
     def sheet(self, rows: Rows, made: Array) -> Pixels:
         """See `Job.sheet`."""
@@ -65,8 +67,8 @@ def reconstruct(
 ) -> Summary | Plan:
     """Encode every image and decode the mean of its latents; a PNG beside the result shows the first 400.
 
-    Columns: `index` int64 (row in the source), `label` uint8 or null, `z` as a fixed-size list of float32, `image` as
-    784 bytes; an `.npy` file holds the images.
+    Columns: `index`, `label` and `source` as `encode` has them, `z` as a fixed-size list of float32, `image` as 784
+    bytes; an `.npy` file holds the images.
 
     Raises:
         ModelError: encoder and decoder do not belong to one model.
@@ -75,4 +77,5 @@ def reconstruct(
     """
     target.refuse_source(source.name)
     check_pair(encoder, decoder)
-    return (plan if dry_run else run)(ReconstructJob(target.format, encoder, decoder), source, target, options)
+    job = ReconstructJob(target.format, encoder, decoder, classes=source.classes)
+    return (plan if dry_run else run)(job, source, target, options)

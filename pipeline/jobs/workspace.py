@@ -41,12 +41,14 @@ class Part:
     source_rows: int
     bad: tuple[tuple[int, str, str], ...] = ()
     """Rows that were set aside: index, name, reason."""
+    labelled: int = 0
+    """Rows that have a label."""
     stored: str = ""
     """What a store says of it, as `Target.keep` returns it; empty where it lies in the workspace."""
 
     def listed(self) -> dict[str, Any]:
         """As a manifest lists it."""
-        return {name: value for name, value in asdict(self).items() if name not in ("bad", "stored")}
+        return {name: value for name, value in asdict(self).items() if name not in ("bad", "labelled", "stored")}
 
 
 class Workspace:

@@ -89,7 +89,7 @@ class Arrays(ImageSource):
     def read(self, start: int, stop: int) -> Callable[[], Rows]:
         """See `ImageSource.read`."""
         parts = [self._read(*piece) for piece in self._pieces(start, stop)]
-        return lambda: join([part() for part in parts])
+        return lambda: join(start, [part() for part in parts])
 
     def close(self) -> None:
         """See `ImageSource.close`."""

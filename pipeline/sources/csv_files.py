@@ -129,8 +129,8 @@ class Lines(ImageSource):
         return find_levels(self.name, pieces())
 
     def _decoded(self, start: int, lines: list[bytes]) -> Rows:
-        parts = [self._convert(start + at, lines[at : at + MAX_ROWS]) for at in range(0, len(lines), MAX_ROWS)]
-        return join(parts or [Rows(start, start, np.empty((0, *IMAGE_SHAPE), np.uint8), None)])
+        steps = range(0, len(lines), MAX_ROWS)
+        return join(start, [self._convert(start + at, lines[at : at + MAX_ROWS]) for at in steps])
 
     def _convert(self, start: int, lines: list[bytes]) -> Rows:
         reasons: dict[int, str] = {}

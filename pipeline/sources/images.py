@@ -17,7 +17,7 @@ from pipeline.sources.pictures import Pictures
 from pipeline.sources.places import Names, Place, find_local, hidden, kind_of, reported
 from pipeline.sources.reading import NONE, Reading
 from pipeline.sources.remote import find_remote
-from pipeline.sources.rows import MAX_ROWS, BadRow, ImageSource, Labels, Pixels, Rows
+from pipeline.sources.rows import MAX_ROWS, BadRow, ImageSource, Labels, Pixels, Rows, describe
 from pipeline.sources.shards import Shards
 from pipeline.sources.streams import Files
 
@@ -91,11 +91,6 @@ def _open(place: Place, reading: Reading) -> ImageSource:
             return Pictures(place, names, reading)
         case _:
             return Arrays(place, names, reading)
-
-
-def describe(passed_over: Counter[str]) -> str:
-    """`3 .txt and 1 hidden`."""
-    return " and ".join(f"{count:,} {kind}" for kind, count in sorted(passed_over.items()))
 
 
 def _look(place: Place, name: str) -> str:

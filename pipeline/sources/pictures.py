@@ -115,7 +115,7 @@ class Pictures(ImageSource):
 
         The files are read by the callable: so only a few lie in memory at a time, and several threads wait for them.
         """
-        return lambda: join([self._rows(at, min(at + _FETCHED, stop)) for at in range(start, stop, _FETCHED)])
+        return lambda: join(start, [self._rows(at, min(at + _FETCHED, stop)) for at in range(start, stop, _FETCHED)])
 
     def _rows(self, start: int, stop: int) -> Rows:
         names = [self._names[row] for row in range(start, stop)]

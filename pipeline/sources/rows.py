@@ -1,11 +1,10 @@
 """What a pile of images is to those who read it: a stream of rows in a fixed order."""
 
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 import numpy as np
@@ -65,7 +64,7 @@ class ImageSource(ABC):
     """Names of the classes, by label; empty where labels are plain numbers."""
     reopen: Callable[[], Self]
     """Opens it once more; set by what opened it, and itself fit to be pickled."""
-    passed_over: Counter[str]
+    passed_over: Mapping[str, int] = MappingProxyType({})
     """How many files, or members of archives, were found and not taken, by kind: `.txt`, `hidden`. It grows while an
     archive is read."""
 
@@ -140,10 +139,12 @@ def gather(
     return Rows(start, start + len(images), pixels, carried, tuple(bad), tuple(good))
 
 
-def join(parts: Sequence[Rows]) -> Rows:
-    """One stretch from at least one, each of which begins where the one before it ends."""
+def join(start: int, parts: Sequence[Rows]) -> Rows:
+    """One stretch from those that follow each other from `start` on."""
     if len(parts) == 1:
         return parts[0]
+    if not parts:
+        return Rows(start, start, np.empty((0, *IMAGE_SHAPE), np.uint8), None)
     labels = [part.labels for part in parts if part.labels is not None]
     names = [part.names for part in parts if part.names is not None]
     return Rows(
@@ -154,3 +155,8 @@ def join(parts: Sequence[Rows]) -> Rows:
         tuple(bad for part in parts for bad in part.bad),
         tuple(chain.from_iterable(names)) if names else None,
     )
+
+
+def describe(passed_over: Mapping[str, int]) -> str:
+    """`3 .txt and 1 hidden`."""
+    return " and ".join(f"{count:,} {kind}" for kind, count in sorted(passed_over.items()))

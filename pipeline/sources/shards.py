@@ -3,7 +3,6 @@
 from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 from itertools import chain, islice
-from typing import Any
 
 from pipeline.errors import DataError, FormatError
 from pipeline.sources.kinds import SUFFIXES, TAR
@@ -13,7 +12,7 @@ from pipeline.sources.pictures import decode
 from pipeline.sources.places import Names, Place, reported
 from pipeline.sources.reading import NONE, Reading
 from pipeline.sources.rows import ImageSource, Refused, Rows, gather, join
-from pipeline.sources.streams import GZIP, Files, gunzip
+from pipeline.sources.streams import Files
 from pipeline.sources.tars import read_members
 
 _HELD = 64 << 20  # bytes of archives that wait to be decoded; beyond them it is done at once
@@ -64,7 +63,7 @@ class Shards(ImageSource):
             if size > _HELD:
                 parts.append(self._decoded(at, held))
                 held, last, size, at = [], b"", 0, at + len(held)
-        return lambda: join([*parts, self._decoded(at, held)])
+        return lambda: join(start, [*parts, self._decoded(at, held)])
 
     def close(self) -> None:
         """See `ImageSource.close`."""
@@ -94,8 +93,7 @@ class Shards(ImageSource):
             name = self._names[index]
             path = self._place.full(name)
             with Files() as files, reported(path):
-                file: Any = files.stream(self._place, name)
-                file = gunzip(path, file) if file.peek(2)[:2] == GZIP or self._place.ends(name, "gz") else file
+                file = files.content(self._place, name)
                 yield from group(name, read_members(path, file), partial(pass_over, path))
 
     def _pass_over(self, path: str, member: str, kind: str) -> None:

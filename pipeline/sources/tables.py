@@ -70,7 +70,7 @@ class Table(ImageSource):
                 rows = part()
                 part = _constant(rows)
             parts.append(part)
-        return lambda: join([part() for part in parts])
+        return lambda: join(start, [part() for part in parts])
 
     def close(self) -> None:
         """See `ImageSource.close`."""

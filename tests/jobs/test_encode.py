@@ -141,10 +141,24 @@ def test_equal_bytes_for_every_format_of_the_same_images(
     for name in [name for name in piles.FORMATS if not labelled or name not in NO_LABELS]:
         output = tmp_path / f"from {name}."
         run(encoder, piles.write(tmp_path / name, images[:150], labels), output)
-        results[name] = bytes_of(output)
-    expected = results["pile.npz"]
-    assert sorted(expected) == ["_manifest.json", "part-00000.parquet"]
-    assert [name for name, result in results.items() if result != expected] == []
+        results[name] = bytes_of(output), pq.read_table(output)
+    content, table = results["pile.npz"]
+    assert sorted(content) == ["_manifest.json", "part-00000.parquet"]
+    named = [name for name, (_, found) in results.items() if "source" in found.column_names]
+    assert named == ["folder_of_png", "pile.tar", "pile.tar.gz", "folder_of_tar"]
+    assert all(found == content for name, (found, _) in results.items() if name not in named)
+    assert all(results[name][1].drop_columns("source").equals(table, check_metadata=True) for name in named)
+
+
+@pytest.mark.parametrize("suffix", ["", ".npz"])
+def test_rows_say_which_file_they_came_from(
+    suffix: str, encoder: Encoder, images: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    pile = piles.write(tmp_path / "folder_of_png", images[:3], [1, 1, 2])
+    (pile / "2/a longer name.png").write_bytes(piles.png(images[3]))
+    run(encoder, pile, tmp_path / f"out{suffix}")
+    found = np.load(tmp_path / "out.npz")["source"] if suffix else pq.read_table(tmp_path / "out")["source"]
+    assert found.tolist() == ["1/0000.png", "1/0001.png", "2/0002.png", "2/a longer name.png"]
 
 
 def test_without_labels_the_column_is_null(encoder: Encoder, images: NDArray[np.uint8], folder: Path) -> None:

@@ -309,7 +309,7 @@ def test_reconstructions_of_every_batch_size_format_and_number_of_workers_are_eq
     encoder: Encoder, decoder: Decoder, images: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     results = []
-    for number, name in enumerate(["pile.idx.gz", "pile.npy", "binary.parquet", "folder_of_png", "pile.tar"]):
+    for number, name in enumerate(["pile.idx.gz", "pile.npy", "binary.parquet", "pile.npz", "list.parquet"]):
         how = {"workers": number % 2 + 1, "batch_size": (1, 7, 64, 512, 4096)[number]}
         halves = Encoder(encoder.path, **how), Decoder(decoder.path, **how)
         place = tmp_path / str(number)
