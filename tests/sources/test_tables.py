@@ -114,7 +114,7 @@ def test_bytes_may_be_pixels_or_pictures_row_by_row(images: Pixels, path: Path) 
     assert np.array_equal(pixels_of(stretches), [begins_like_a_jpeg, images[1]])
     assert bad_of(stretches) == {
         2: "pile.parquet row 2 holds 5 bytes, expected 784 or a PNG or JPEG picture",
-        3: "pile.parquet row 3 is truncated, expected a whole PNG or JPEG picture",
+        3: "pile.parquet row 3 is truncated, expected a whole PNG, JPEG, WebP, BMP, TIFF or GIF picture",
         4: "pile.parquet row 4 holds 0 bytes, expected 784 or a PNG or JPEG picture",
     }
 
