@@ -33,5 +33,7 @@ def _run() -> None:
 
 
 def _fail(message: str) -> None:
-    typer.echo(f"error: {message}", err=True)
+    # One line, whatever the names in it hold.
+    line = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in message)
+    typer.echo(f"error: {line}", err=True)
     sys.exit(1)

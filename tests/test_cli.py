@@ -351,6 +351,44 @@ def test_the_installed_command_ends_with_the_same_statuses(here: Path) -> None:
     assert json.loads(aside.stdout)["rows"] == 8
 
 
+PLAIN = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="there every name is text")
+@pytest.mark.parametrize(
+    ("name", "environment"),
+    [(b"caf\xe9", {"PYTHONUTF8": "1"}), ("caf\xe9".encode(), PLAIN), (b"caf\xe9", PLAIN), (b"two\nlines", {})],
+)
+def test_names_that_are_not_text_are_names(name: bytes, environment: dict[str, str], here: Path) -> None:
+    env = {**os.environ, **environment}
+    given = os.fsdecode(name)
+    (here / "digits").rename(here / given)
+    (here / given / f"{given}.png").write_bytes(b"not a picture")
+    failed = vae("encode", given, "-o", f"{given}.npz", cwd=here, env=env)
+    assert (failed.returncode, failed.stderr.count("\n")) == (1, 1)
+    assert "expected a PNG or JPEG picture" in failed.stderr
+    arguments = ["reconstruct", given, "--on-error", "quarantine", "-o"]
+    done = vae(*arguments, f"{given}.npz", "--json", cwd=here, env=env)
+    assert (done.returncode, done.stderr) == (3, "")
+    assert os.fsencode(json.loads(done.stdout)["output"]) == name + b".npz"
+    planned = vae(*arguments, f"{given}.out", "--format", "png", "--dry-run", cwd=here, env=env)
+    assert (planned.returncode, planned.stderr) == (0, "")
+    told = vae(*arguments, f"{given}.out", cwd=here, env=env)
+    assert (told.returncode, told.stderr) == (3, "")
+    assert all((here / f"{given}.{suffix}").exists() for suffix in ("npz", "npz.png", "out", "out.png"))
+    aside = json.loads((here / f"{given}.out" / "_quarantine.jsonl").read_text())
+    assert os.fsencode(aside["name"]) == name + b"/" + name + b".png"
+    assert not list(here.glob(".*"))
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_job_whose_streams_are_closed_does_its_work(closed: str, here: Path) -> None:
+    command = f'"{Path(sys.executable).parent / "vae"}" encode digits -o out {closed}'
+    assert subprocess.run(["sh", "-c", command], cwd=here, check=False).returncode == 0
+    assert pq.read_table("out").num_rows == 9
+    assert subprocess.run(["sh", "-c", f"{command} --limit 0"], cwd=here, check=False).returncode == 2
+
+
 @pytest.mark.parametrize("home", ["empty", "labels.npy", None])
 def test_a_job_leaves_nothing_at_home_and_says_nothing_without_one(home: str | None, here: Path) -> None:
     """As ONNX Runtime does when it reports its use."""

@@ -64,7 +64,7 @@ def prove(
     except Exception as error:
         # ONNX Runtime raises a dozen unrelated classes; each means that the file cannot be run.
         return Proof((*failures, f"ONNX Runtime cannot load it: {one_line(error)}"), {})
-    shape_problems = mismatches(interface, session.get_inputs(), session.get_outputs())
+    shape_problems = mismatches(interface, session.get_inputs(), session.get_outputs(), exact=True)
     if shape_problems:
         return Proof((*failures, *shape_problems), {})
     names = [output.name for output in interface.outputs]

@@ -111,6 +111,12 @@ class OnnxModel:
         except Exception as error:
             # ONNX Runtime raises a dozen unrelated classes.
             raise ModelError(f"{self.path} fails on a batch of {len(tensors[0]):,}: {one_line(error)}") from error
+        for name, result in zip(names, results, strict=True):  # what it declares of its rows may say nothing
+            if result.shape[:1] != tensors[0].shape[:1]:
+                raise ModelError(
+                    f"{self.path} gives {name} as {list(result.shape)} for a batch of {len(tensors[0]):,}; "
+                    "export it for batches of any size"
+                )
         return results
 
     def _check(self) -> int:

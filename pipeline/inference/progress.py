@@ -19,7 +19,7 @@ class Progress:
         self._first, self._start = done, time.perf_counter()
         self._next = self._start + _SECONDS
         self._bar: Any = None
-        if not quiet and sys.stderr.isatty():
+        if not quiet and sys.stderr is not None and sys.stderr.isatty():
             from tqdm import tqdm  # noqa: PLC0415  (only where it shows)
 
             self._bar = tqdm(desc=name, total=total, initial=done, unit=" images", unit_scale=True)

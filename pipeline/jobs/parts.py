@@ -64,15 +64,16 @@ def _write_parquet(path: Path, pieces: Sequence[Columns], metadata: Mapping[str,
     names = list(pieces[0])
     batches = [pa.RecordBatch.from_arrays([_to_arrow(name, piece[name]) for name in names], names) for piece in pieces]
     table = pa.Table.from_batches(batches).replace_schema_metadata(metadata)
-    pq.write_table(
-        table,
-        path,
-        compression="none",  # measured: floats hardly shrink, and images take longer to compress than to decode
-        use_dictionary=False,  # nearly every float and every image is unique
-        write_statistics=["index"],
-        row_group_size=ROWS_PER_PART,
-        data_page_size=_PAGE_BYTES,
-    )
+    with path.open("wb") as file:  # pyarrow takes no path that is not text, as the name of a file need not be
+        pq.write_table(
+            table,
+            file,
+            compression="none",  # measured: floats hardly shrink, and images take longer to compress than to decode
+            use_dictionary=False,  # nearly every float and every image is unique
+            write_statistics=["index"],
+            row_group_size=ROWS_PER_PART,
+            data_page_size=_PAGE_BYTES,
+        )
 
 
 def _to_arrow(name: str, values: Array) -> Any:

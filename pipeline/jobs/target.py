@@ -138,7 +138,7 @@ class LocalTarget(Target):
             self._place = str(self._target)
 
     def refuse_others(self, job: str, *, picture: bool, resuming: bool) -> None:  # noqa: D102
-        if len(self._target.name.encode()) > _LONGEST_NAME:
+        if len(self._target.name.encode(errors="surrogateescape")) > _LONGEST_NAME:
             raise OutputError(f"the name of {self.path} is too long; choose one of at most {_LONGEST_NAME} bytes")
         if Path.cwd().is_relative_to(self._target):
             raise OutputError(f"{self.path} is where this command runs and can't be replaced; name a folder in it")
@@ -218,7 +218,7 @@ class RemoteTarget(Target):
             raise DataError(f"{path} can't be reached: {found}; {advice}") from error
         self.identity = path
         # Of the same name in two stores, neither may take the other's for its own.
-        digest = hashlib.sha256(path.encode()).hexdigest()[:8]
+        digest = hashlib.sha256(path.encode(errors="surrogateescape")).hexdigest()[:8]
         super().__init__(path, format_, Path.cwd() / f".{name}.{digest}.partial")
 
     def refuse_others(self, job: str, *, picture: bool, resuming: bool) -> None:  # noqa: D102

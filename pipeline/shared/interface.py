@@ -121,8 +121,14 @@ def read_latent_dim(interface: Interface, inputs: Sequence[NodeArg], outputs: Se
     return None
 
 
-def mismatches(interface: Interface, inputs: Sequence[NodeArg], outputs: Sequence[NodeArg]) -> list[str]:
-    """Every way in which a model's inputs and outputs differ from the interface; empty if they are the same."""
+def mismatches(
+    interface: Interface, inputs: Sequence[NodeArg], outputs: Sequence[NodeArg], *, exact: bool = False
+) -> list[str]:
+    """Every way in which a model's inputs and outputs differ from the interface; empty if they are the same.
+
+    Other makers call the axis of rows as they like, and say of inputs alone that its size is open; unless `exact`,
+    that makes no difference.
+    """
     latent_dim = read_latent_dim(interface, inputs, outputs)
     problems = []
     for kind, expected, found in (
@@ -130,10 +136,24 @@ def mismatches(interface: Interface, inputs: Sequence[NodeArg], outputs: Sequenc
         ("output", interface.outputs, outputs),
     ):
         wanted = {str(t if latent_dim is None else t.resolved(latent_dim)) for t in expected}
-        given = {describe(n) for n in found}
+        given = {describe(node if exact else _Renamed(node, expected, fixed=kind == "output")) for node in found}
         if wanted != given:
-            problems.append(f"{kind} is {' and '.join(sorted(given))}, expected {' and '.join(sorted(wanted))}")
+            said = " and ".join(sorted(map(describe, found)))
+            problems.append(f"{kind} is {said}, expected {' and '.join(sorted(wanted))}")
     return problems
+
+
+class _Renamed:
+    """An input or output whose axis of rows has the name of the interface; also where its size is `fixed`, if so."""
+
+    def __init__(self, node: NodeArg, expected: Sequence[Tensor], *, fixed: bool) -> None:
+        self.name, self.type = node.name, node.type
+        shapes = [tensor.shape for tensor in expected if tensor.name == node.name]
+        rows = shapes[0].index(BATCH) if shapes and BATCH in shapes[0] else -1
+        self.shape: Sequence[int | str | None] = [
+            BATCH if place == rows and (fixed or not isinstance(size, int)) else size
+            for place, size in enumerate(node.shape)
+        ]
 
 
 def describe(node: NodeArg) -> str:

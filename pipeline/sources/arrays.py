@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import FormatError
-from pipeline.sources.array_files import Archive, ArrayStream, open_array
+from pipeline.sources.array_files import ZIP, Archive, ArrayStream, open_array
+from pipeline.sources.kinds import kind_of_name
 from pipeline.sources.label_files import LabelStream
 from pipeline.sources.levels import BYTES, Levels, find_levels
 from pipeline.sources.pairs import Layout, choose_pair, read_layout
@@ -43,8 +44,11 @@ class _File:
     def close(self) -> None:
         self._files.close()
 
+    def _is_nameless_zip(self, place: Place, name: str) -> bool:
+        return kind_of_name(place.bare(name)) is None and self._files.stream(place, name).peek(2).startswith(ZIP)
+
     def _open(self, place: Place, name: str, reading: Reading) -> tuple[ArrayStream, LabelStream | None]:
-        if not place.ends(name, ".npz"):
+        if not (place.ends(name, ".npz") or self._is_nameless_zip(place, name)):
             return open_array(self._files, place, name), None
         archive = Archive(place.full(name), self._files.stream(place, name, seek=True))
         about = {}

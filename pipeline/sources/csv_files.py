@@ -118,7 +118,7 @@ class Lines(ImageSource):
         first = next(self._stretches(), None)
         if first is None:
             raise DataError(f"{self.name} holds no image")
-        if self._parse(first, "uint8") is not None:
+        if self._parse(first, "uint8") is not None or not (self._parse_each(first)[0] % 1).any():
             return BYTES
 
         def pieces() -> Iterator[NDArray[Any]]:

@@ -41,7 +41,7 @@ class Levels:
     @property
     def reason(self) -> str:
         """What is wrong with a row that holds a value outside."""
-        return f"holds a value outside {self.low:g} to {self.high:g}, or none"
+        return f"holds a value outside {self.low:g} to {self.high:g}, the range that --range sets, or none"
 
 
 BYTES = Levels(*_BYTE)
@@ -60,12 +60,12 @@ def find_levels(name: str, pieces: Iterable[Array]) -> Levels:
         numbers = piece[np.isfinite(piece)] if piece.dtype.kind == "f" else piece
         if numbers.size:
             low, high = min(low, float(numbers.min())), max(high, float(numbers.max()))
+    if low > high:
+        raise FormatError(f"{name} holds no number; expected grey levels from 0 to 1 or from 0 to 255")
     if low >= 0 and high <= 1:
         return Levels(*_ONE)
     if low >= 0 and _DARKEST <= high <= 255:
         return BYTES
-    if low > high:
-        raise FormatError(f"{name} holds no number; expected grey levels from 0 to 1 or from 0 to 255")
     raise FormatError(
         f"{name} holds values from {low:g} to {high:g}, expected 0 to 1 or 0 to 255; say which are background and "
         f"full ink: --range={_advice(low, high)}"

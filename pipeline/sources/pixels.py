@@ -14,17 +14,28 @@ _MAX_SIDE = 8192  # its padded square takes 64 MiB; a header can declare gigapix
 
 
 def to_grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Grey levels of uint8 `[..., 1]` (grey), `[..., 3]` (R, G, B) or `[..., 4]` (R, G, B, alpha): uint8 `[...]`.
+    """Grey levels of images in uint8: `[..., height, width, channels]` to `[..., height, width]`.
 
-    The luma of ITU-R BT.601, 0.299 R + 0.587 G + 0.114 B, rounded. Alpha is blended onto 0, the background.
+    One channel is grey, three are R, G and B, four have alpha, too. The luma of ITU-R BT.601, 0.299 R + 0.587 G +
+    0.114 B, rounded; for alpha see `blend`.
     """
     if pixels.shape[-1] == 1:
         return pixels[..., 0]
     red, green, blue = (pixels[..., channel].astype(np.uint32) for channel in range(3))
-    grey = (299 * red + 587 * green + 114 * blue + 500) // 1000
-    if pixels.shape[-1] == 4:
-        grey = (grey * pixels[..., 3] + 127) // 255
-    return grey.astype(np.uint8)
+    grey = ((299 * red + 587 * green + 114 * blue + 500) // 1000).astype(np.uint8)
+    return blend(grey, pixels[..., 3]) if pixels.shape[-1] == 4 else grey
+
+
+def blend(grey: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Put images onto paper where they are transparent: white paper under dark ink, else black.
+
+    Both uint8 `[..., height, width]`. An image is dark if the mean of its levels, weighted by alpha, is below 128. So
+    its ink stays visible.
+    """
+    weight = alpha.sum((-2, -1), np.uint64, keepdims=True)
+    weighted = (grey * alpha.astype(np.uint64)).sum((-2, -1), keepdims=True)
+    paper = np.where(weighted < 128 * weight, np.uint32(255), np.uint32(0))
+    return ((grey.astype(np.uint32) * alpha + paper * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
 def misfit(height: int, width: int, reading: Reading) -> str | None:
@@ -61,6 +72,13 @@ def opencv() -> Any:
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     return cv2
+
+
+def shape(grey: NDArray[np.uint8], reading: Reading) -> NDArray[np.uint8]:
+    """Bring uint8 `[height, width]` to `[28, 28]` as the reader chose."""
+    if grey.shape == IMAGE_SHAPE and not (reading.invert or reading.transpose or reading.fit):
+        return grey
+    return np.ascontiguousarray(shape_all(grey[None], reading)[0])
 
 
 def shape_all(grey: NDArray[np.uint8], reading: Reading) -> NDArray[np.uint8]:

@@ -177,7 +177,7 @@ class Names:
     def append(self, name: str) -> None:
         """Add one."""
         self.folders.add(name.rpartition("/")[0])
-        self._text += os.fsencode(name)
+        self._text += name.encode(errors="surrogatepass")  # for a disk's names need not be text
         self._ends.append(len(self._text))
 
     def __iter__(self) -> Iterator[str]:
@@ -187,7 +187,7 @@ class Names:
         return len(self._ends) - 1
 
     def __getitem__(self, index: int) -> str:
-        return os.fsdecode(bytes(self._text[self._ends[index] : self._ends[index + 1]]))
+        return self._text[self._ends[index] : self._ends[index + 1]].decode(errors="surrogatepass")
 
 
 def _walk(folder: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:

@@ -1,39 +1,23 @@
-"""Tar files in the convention of WebDataset: the members of one row follow each other and share a key.
+"""Tar files full of pictures, one after the other."""
 
-`0007.png` and `0007.cls` are a picture and its label; https://github.com/webdataset/webdataset#the-webdataset-format.
-"""
-
-import tarfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import partial
+from itertools import chain, islice
 
 from pipeline.errors import DataError, FormatError
-from pipeline.sources.labels import number_of
-from pipeline.sources.pictures import SUFFIXES as PICTURES
+from pipeline.sources.kinds import SUFFIXES, TAR
+from pipeline.sources.member_labels import DEDICATED, choose_labels
+from pipeline.sources.members import Row, group
 from pipeline.sources.pictures import decode
 from pipeline.sources.places import Names, Place, reported
-from pipeline.sources.reading import Reading
+from pipeline.sources.reading import NONE, Reading
 from pipeline.sources.rows import ImageSource, Refused, Rows, gather, join
-from pipeline.sources.streams import Files, gunzip
+from pipeline.sources.streams import Files
+from pipeline.sources.tars import read_members
 
-SUFFIXES = ".tar", ".tar.gz", ".tgz"
-_HELD = 64 << 20  # bytes of pictures of one stretch that wait to be decoded; beyond them it is done at once
-_LARGEST = 64 << 20  # bytes of one picture
-
-
-@dataclass
-class _Row:
-    """One row as it is read."""
-
-    name: str
-    pictures: list[bytes | Refused] = field(default_factory=list)
-    label: bytes | None = None
-
-    def picture(self) -> bytes | Refused:
-        if len(self.pictures) == 1:
-            return self.pictures[0]
-        return Refused(f"has {len(self.pictures)} pictures, expected one .png, .jpg or .jpeg")
+_HELD = 64 << 20  # bytes of archives that wait to be decoded; beyond them it is done at once
+_FIRST = 64  # rows that show where the labels are
+_FIRST_BYTES = 64 << 20
 
 
 class Shards(ImageSource):
@@ -42,10 +26,14 @@ class Shards(ImageSource):
     def __init__(self, place: Place, names: Names, reading: Reading) -> None:
         self.name = place.name
         self.count = None
-        self.labelled = True  # a later row may have one, whatever the first is like
+        self.labelled = reading.labels_from != NONE  # a later row may have one, whatever the first is like
         self.passed_over = names.passed_over
         self._place, self._names, self._reading = place, names, reading
-        self._rows = self._read_all()
+        rows = self._read_all(self._pass_over)
+        head = list(_take_first(rows))
+        self._labels = choose_labels(head, reading.labels_from, lambda: self._read_all(lambda *_: None), self.name)
+        self.labels_from, self.classes = self._labels.about, self._labels.meaning.classes
+        self._unread, self._rows = rows, self._settled(chain(head, rows))
         self._ahead = next(self._rows, None)
         if self._ahead is None:
             raise DataError(f"{self.name} holds no image; expected members like 0007.png and 0007.cls")
@@ -59,26 +47,30 @@ class Shards(ImageSource):
 
     def state(self) -> str:
         """See `ImageSource.state`."""
-        return self._place.state(SUFFIXES, self._reading)
+        return self._place.state(SUFFIXES[TAR], self._reading)
 
     def read(self, start: int, stop: int) -> Callable[[], Rows]:
         """See `ImageSource.read`."""
         parts: list[Rows] = []
-        held: list[_Row] = []
-        size, at = 0, start
+        held: list[Row] = []
+        last, size, at = b"", 0, start
         for row in self._take(start, stop):
             held.append(row)
-            size += sum(len(picture) for picture in row.pictures if isinstance(picture, bytes))
+            for picture in row.pictures:
+                if picture.archive is not last:  # all of it is kept, whatever lies around the picture
+                    last = picture.archive
+                    size += len(last)
             if size > _HELD:
                 parts.append(self._decoded(at, held))
-                held, size, at = [], 0, at + len(held)
+                held, last, size, at = [], b"", 0, at + len(held)
         return lambda: join(start, [*parts, self._decoded(at, held)])
 
     def close(self) -> None:
         """See `ImageSource.close`."""
-        self._rows.close()  # type: ignore[attr-defined]
+        self._rows.close()
+        self._unread.close()
 
-    def _take(self, start: int, stop: int) -> Iterator[_Row]:
+    def _take(self, start: int, stop: int) -> Iterator[Row]:
         while self._next < stop:
             row, self._ahead = self._ahead, next(self._rows, None)
             if row is None:
@@ -88,97 +80,51 @@ class Shards(ImageSource):
             if self._next > start:
                 yield row
 
-    def _decoded(self, start: int, rows: list[_Row]) -> Rows:
-        images, labels = [], []
+    def _decoded(self, start: int, rows: list[Row]) -> Rows:
+        images = []
         for row in rows:
             content = row.picture()
             images.append(content if isinstance(content, Refused) else decode(content, self._reading))
-            labels.append(_read_label(row.label))
-        return gather(start, [row.name for row in rows], images, labels)
+        labels = [self._labels.of(row) for row in rows] if self.labelled else None
+        return gather(start, [row.name for row in rows], images, labels, self._place.full)
 
-    def _read_all(self) -> Iterator[_Row]:
+    def _read_all(self, pass_over: Callable[[str, str, str], None]) -> Generator[Row, None, None]:
         for index in range(len(self._names)):
             name = self._names[index]
             path = self._place.full(name)
-            with Files() as files:
-                file: Any = files.stream(self._place, name)
-                with reported(path):
-                    file = _Watched(file if self._place.ends(name, ".tar") else gunzip(path, file))
-                    yield from _read_tar(path, file)
+            with Files() as files, reported(path):
+                file = files.content(self._place, name)
+                yield from group(name, read_members(path, file), partial(pass_over, path))
 
+    def _pass_over(self, path: str, member: str, kind: str) -> None:
+        if self._reading.strict:
+            raise FormatError(f"{path} holds {member}, no picture or label that is read; leave --strict out")
+        self.passed_over[kind] += 1
 
-class _Watched:
-    """A file that notes where its last byte other than zero stands."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-        self.size = self.last = 0
-
-    def read(self, size: int) -> bytes:
-        content: bytes = self._file.read(size)
-        if content.count(0) < len(content):
-            self.last = self.size + len(content.rstrip(b"\0"))
-        self.size += len(content)
-        return content
-
-
-def _read_tar(path: str, file: _Watched) -> Iterator[_Row]:
-    """The rows of a tar file.
-
-    Raises:
-        FormatError: it is damaged, truncated, or goes on after its end.
-    """
-    try:
-        with tarfile.open(fileobj=file, mode="r|") as tar:  # type: ignore[call-overload]
-            row, key = _Row(""), ""
-            for member, stem, suffix in _members(tar):
-                if stem != key:
-                    if key:
-                        yield row
-                    row, key = _Row(f"{path}: {member.name}"), stem
-                content = _content(tar, member)
-                if suffix == ".cls":
-                    row.label = content if isinstance(content, bytes) else b"(unreadable)"
-                else:
-                    row.name = f"{path}: {member.name}"
-                    row.pictures.append(content)
-            if key:
+    def _settled(self, rows: Iterable[Row]) -> Generator[Row, None, None]:
+        """The rows, now that the labels are chosen: a caption alone is none, a label alone is a bad one."""
+        for row in rows:
+            labelled = bool(row.labels) and self._settle(row)
+            if row.pictures or labelled:
                 yield row
-            while file.read(1 << 20):
-                pass
-            # tarfile takes a damaged header, or none, for the end; a whole archive ends in blocks of zeros alone.
-            if file.size < tar.offset + tarfile.BLOCKSIZE or file.last > tar.offset:
-                raise FormatError(
-                    f"{path} is truncated or damaged at byte {min(tar.offset, file.size):,}, or several archives in "
-                    "one; fetch it again or name them one by one"
-                )
-    except (tarfile.TarError, EOFError) as error:
-        raise FormatError(f"{path} is truncated or damaged ({error}); fetch it again") from error
+
+    def _settle(self, row: Row) -> bool:
+        """Whether a row has the label of a picture; members that might have been labels are passed over."""
+        labelled = False
+        for suffix, member in row.labels:
+            if suffix == self._labels.suffix and (row.pictures or suffix in DEDICATED):
+                labelled = True
+                self.labels_from = self.labels_from or f"members {suffix}"
+            elif self._reading.labels_from is None or suffix not in DEDICATED:  # else it was the user's choice
+                self._pass_over(self._place.full(row.name.partition(": ")[0]), member.name, suffix)
+        return labelled
 
 
-def _members(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, str, str]]:
-    """The members that matter, each with its key and its suffix; hidden ones don't."""
-    while (member := tar.next()) is not None:
-        tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps them all
-        base = member.name.rpartition("/")[2]
-        stem, _, suffix = base.partition(".")
-        suffix = f".{suffix.lower()}"
-        key = member.name[: len(member.name) - len(base)] + stem
-        if stem and not member.isdir() and suffix in (*PICTURES, ".cls"):
-            yield member, key, suffix
-
-
-def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes | Refused:
-    if not member.isreg():
-        return Refused("is no plain file, expected one")
-    if member.size > _LARGEST:
-        return Refused(f"takes {member.size:,} bytes, expected at most {_LARGEST:,}")
-    content = tar.extractfile(member)
-    return content.read() if content else Refused("is no file")
-
-
-def _read_label(text: bytes | None) -> int | Refused:
-    if text is None:
-        return -1
-    label = number_of(text[:16].decode("ascii", "replace").strip())
-    return label if label >= 0 else Refused(f"has the label {text[:16]!r}, expected a whole number from 0 to 255")
+def _take_first(rows: Iterator[Row]) -> Iterator[Row]:
+    """Few rows, and few bytes of them."""
+    held: dict[int, int] = {}
+    for row in islice(rows, _FIRST):
+        yield row
+        held |= {id(member.archive): len(member.archive) for member in row.pictures}
+        if sum(held.values()) > _FIRST_BYTES:
+            return

@@ -71,3 +71,7 @@ def test_a_long_job_leaves_a_line_every_half_minute(
             if now == 40:
                 assert caplog.messages == [line]
     assert len(caplog.messages) == 2
+
+
+def test_nothing_is_shown_where_there_is_no_stream_for_it() -> None:
+    subprocess.run(["sh", "-c", '"$@" 2>&-', "sh", sys.executable, "-c", SCRIPT], check=True)

@@ -181,6 +181,36 @@ def test_what_is_not_an_encoder_is_refused_in_one_line(
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize("axis", ["N", "batch_size", None])
+@pytest.mark.parametrize("given", ["N", "rows", None, 1])
+def test_an_encoder_of_another_maker_is_one(
+    axis: str | None, given: str | int | None, tmp_path: Path, images: NDArray[np.uint8], encoder: Encoder
+) -> None:
+    model = onnx_models.encoder()
+    for tensors, size in ((model.graph.input, axis), (model.graph.output, given)):
+        for tensor in tensors:
+            rows = tensor.type.tensor_type.shape.dim[0]
+            rows.Clear()
+            if isinstance(size, int):
+                rows.dim_value = size
+            elif size is not None:
+                rows.dim_param = size
+    found = Encoder(onnx_models.save(model, tmp_path))(images[:300])
+    assert all(np.array_equal(one, other) for one, other in zip(found, encoder(images[:300]), strict=True))
+
+
+def test_a_model_that_gives_one_row_for_many_is_refused_and_not_repeated(
+    tmp_path: Path, images: NDArray[np.uint8]
+) -> None:
+    model = onnx_models.encoder()
+    model.graph.node.append(onnx.helper.make_node("ReduceMean", ["mean_of_each"], ["z_mean"], axes=[0], keepdims=1))
+    model.graph.node[-3].output[0] = "mean_of_each"
+    with pytest.raises(
+        ModelError, match=r"gives z_mean as \[1, 2\] for a batch of 3; export it for batches of any size"
+    ):
+        Encoder(onnx_models.save(model, tmp_path))(images[:3])
+
+
 def test_an_encoder_is_no_decoder(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"is no decoder: input is image uint8\[batch, 28, 28\], expected z float32"):
         Decoder(onnx_models.save(onnx_models.encoder(), tmp_path))

@@ -1,5 +1,7 @@
 """What any job writes, every job reads that it fits: in each format, on the disk or behind an address."""
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +41,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     z = Encoder(bundle / "encoder")(images)[0]
     np.save(place / "z.npy", z)
     return World(place, images, z, Decoder(bundle / "decoder").pixels(z))
+
+
+@pytest.fixture(autouse=True)
+def loud() -> Iterator[None]:
+    """What --quiet sets in this process holds for no other test."""
+    yield
+    logging.getLogger("pipeline").setLevel(logging.NOTSET)
 
 
 def vae(*arguments: str) -> None:

@@ -62,8 +62,9 @@ def test_the_order_of_the_outputs_does_not_matter() -> None:
         ([Z_MEAN], "z_mean float32[batch, 2]"),
         ([Z_MEAN, Node("z_log_var", "tensor(double)", ["batch", 2])], "z_log_var float64[batch, 2]"),
         ([Z_MEAN, Node("z_log_var", "tensor(float)", ["batch", 3])], "z_log_var float32[batch, 3]"),
-        ([Z_MEAN, Node("z_log_var", "tensor(float)", [1, 2])], "z_log_var float32[1, 2]"),
-        ([Z_MEAN, Node("z_log_var", "tensor(float)", [None, 2])], "z_log_var float32[?, 2]"),
+        ([Z_MEAN, Node("z_log_var", "tensor(float)", ["batch"])], "z_log_var float32[batch]"),
+        ([Z_MEAN, Node("z_log_var", "tensor(float)", ["batch", None])], "z_log_var float32[batch, ?]"),
+        ([Z_MEAN, Node("z_log_var", "tensor(float)", [2, "batch"])], "z_log_var float32[2, batch]"),
         ([Z_MEAN, Z_LOG_VAR, Node("noise", "tensor(float)", ["batch", 2])], "noise float32[batch, 2]"),
     ],
 )
@@ -72,6 +73,26 @@ def test_any_other_output_is_named(outputs: list[Node], found: str) -> None:
     assert problem.startswith("output is ")
     assert found in problem
     assert problem.endswith(", expected z_log_var float32[batch, 2] and z_mean float32[batch, 2]")
+
+
+@pytest.mark.parametrize("axis", ["batch", "batch_size", "N", "unk__0", None])
+@pytest.mark.parametrize("given", ["batch", "N", "Gemm_dim_0", None, 1])
+def test_other_makers_call_the_rows_as_they_like(axis: str | None, given: str | int | None) -> None:
+    """Or say of the input alone that there may be any number of them."""
+    image = Node("image", "tensor(uint8)", [axis, 28, 28])
+    outputs = [Node(name, "tensor(float)", [given, 2]) for name in ("z_mean", "z_log_var")]
+    assert mismatches(ENCODER, [image], outputs) == []
+    assert read_latent_dim(ENCODER, [image], outputs) == 2
+    assert (mismatches(ENCODER, [image], outputs, exact=True) == []) == (axis == given == "batch")
+
+
+@pytest.mark.parametrize(
+    ("shape", "found"),
+    [([1, 28, 28], "image uint8[1, 28, 28]"), (["N", "h", "w"], "uint8[N, h, w]"), (["N", 784], "uint8[N, 784]")],
+)
+def test_a_size_that_is_fixed_or_open_where_it_must_not_be_is_named(shape: list[int | str], found: str) -> None:
+    (problem,) = mismatches(ENCODER, [Node("image", "tensor(uint8)", shape)], [Z_MEAN, Z_LOG_VAR])
+    assert found in problem
 
 
 def test_input_and_outputs_are_told_apart() -> None:

@@ -77,7 +77,9 @@ def test_a_row_that_is_left_out_takes_its_label_with_it(images: Pixels, tmp_path
         (rows,) = read_all(source)
     assert rows.stop == 9
     assert labels_of([rows]) == [0, 1, 2, 4, 5, 6, 7, 8]
-    assert bad_of([rows]) == {3: "0003.png starts with b'no pictu', expected a PNG or JPEG picture"}
+    assert bad_of([rows]) == {
+        3: "0003.png starts with b'no pictu', expected a PNG, JPEG, WebP, BMP, TIFF or GIF picture"
+    }
 
 
 @pytest.mark.parametrize("name", ["pile.npy", "pile.tar", "folder_of_png", "pile.npz"])

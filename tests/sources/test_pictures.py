@@ -1,18 +1,24 @@
 """Pictures are decoded as they were saved, or refused with a reason; none is half decoded."""
 
+import re
 import struct
+import tracemalloc
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from pipeline.sources.formats import EXPECTED, Header, read_header
 from pipeline.sources.images import Pixels, open_images
-from pipeline.sources.pictures import Header, decode, read_header
+from pipeline.sources.pictures import decode
 from pipeline.sources.reading import Reading
 from pipeline.sources.rows import Refused
 from tests.sources.piles import bad_of, labels_of, pixels_of, png, read_all, write
@@ -20,6 +26,7 @@ from tests.sources.piles import bad_of, labels_of, pixels_of, png, read_all, wri
 UNHURRIED = settings(deadline=None)  # a busy disk is no failure
 NOISE = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
 SMOOTH = np.add.outer(np.arange(28), np.arange(28)).astype(np.uint8)
+SLOPE = np.add.outer(np.arange(28) * 6, np.arange(28) * 2).astype(np.uint8) + np.uint8(9)
 PNG, JPEG = png(NOISE), png(SMOOTH, "JPEG", quality=95)
 PROGRESSIVE = png(SMOOTH, "JPEG", progressive=True)
 POSITION, CHANGE = st.floats(0, 1, exclude_max=True), st.integers(1, 255)
@@ -43,12 +50,107 @@ def test_colours_have_the_right_order() -> None:
     assert decode(png(Image.fromarray(colours)))[:4, 0].tolist() == [76, 150, 29, 0]
 
 
-def test_what_is_transparent_is_background() -> None:
+def test_what_is_transparent_is_paper() -> None:
     colours = np.full((28, 28, 4), 255, np.uint8)
     colours[:, :14, 3], colours[:, 14:20, 3] = 0, 102
     assert decode(png(Image.fromarray(colours)))[0].tolist() == [0] * 14 + [102] * 6 + [255] * 8
-    grey = Image.fromarray(np.repeat(np.uint8([[9], [200]]), [14, 14], axis=0).repeat(28, axis=1))
-    assert decode(png(grey, transparency=200))[:, 0].tolist() == [9] * 14 + [0] * 14
+    colours[:, :, :3] = 0
+    assert decode(png(Image.fromarray(colours)))[0].tolist() == [255] * 14 + [153] * 6 + [0] * 8
+    for ink, paper in ((9, 255), (200, 0)):
+        grey = np.repeat(np.uint8([[ink], [77]]), [14, 14], axis=0).repeat(28, axis=1)
+        for picture in (grey, grey.astype(np.uint16) * 257):
+            clear = 77 if picture.dtype == np.uint8 else 77 * 257
+            marked = png(Image.fromarray(picture), transparency=clear)
+            assert decode(marked)[:, 0].tolist() == [ink] * 14 + [paper] * 14
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_16_bits_are_rounded_to_8(channels: int) -> None:
+    levels = np.random.default_rng(0).integers(0, 1 << 16, (28, 28, 1), np.uint16)
+    opaque = np.concatenate([*[levels] * min(channels, 3), *[np.full_like(levels, 65535)] * (channels // 4)], axis=-1)
+    content = cv2.imencode(".png", opaque)[1].tobytes()
+    assert np.array_equal(decode(content), np.rint(levels[..., 0] / 257))
+
+
+OTHERS = {
+    "WebP": {"kind": "WEBP", "lossless": True},
+    "BMP": {"kind": "BMP"},
+    "GIF": {"kind": "GIF"},
+    "TIFF": {"kind": "TIFF"},
+    "TIFF in LZW": {"kind": "TIFF", "compression": "tiff_lzw"},
+    "TIFF in JPEG": {"kind": "TIFF", "compression": "jpeg", "quality": 100},
+    "big-endian TIFF": {"kind": "TIFF", "big": True},
+}
+
+
+def saved(picture: Image.Image, kind: str, big: bool = False, **options: object) -> bytes:
+    if big:
+        options["tiffinfo"] = ImageFileDirectory_v2(b"MM\0*\0\0\0\x08")
+    return png(picture, kind, **options)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "1"])
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_formats_have_the_same_pixels(name: str, mode: str) -> None:
+    if (name == "TIFF in JPEG" and mode in ("RGBA", "P", "1")) or (name, mode) == ("GIF", "RGBA"):
+        pytest.skip("there is none, or Pillow writes others")
+    levels = NOISE // 2 if name == "GIF" else NOISE  # of which it keeps the most frequent
+    picture = Image.fromarray(levels).convert(mode)
+    found = decode(saved(picture, **OTHERS[name])).astype(int)
+    assert np.abs(found - np.asarray(picture.convert("L"))).max() <= (3 if "JPEG" in name else 0)
+
+
+@pytest.mark.parametrize("name", ["WebP", "GIF", "TIFF"])
+def test_other_formats_may_be_transparent(name: str) -> None:
+    drawing = np.zeros((28, 28, 4), np.uint8)
+    drawing[9:19, 9:19, 3] = 255
+    assert np.array_equal(decode(saved(Image.fromarray(drawing), **OTHERS[name])), 255 - drawing[..., 3])
+
+
+def test_the_first_of_several_pictures_is_taken() -> None:
+    first, *others = [Image.fromarray(NOISE // 2 + step) for step in (0, 9, 99)]
+    for name in ("GIF", "WebP", "TIFF"):
+        content = saved(first, **OTHERS[name], save_all=True, append_images=others)
+        assert np.array_equal(decode(content), NOISE // 2)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_truncation_of_other_formats_is_refused(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    content = saved(Image.fromarray(SMOOTH), **OTHERS[name])
+    whole = decode(content)
+    for length in range(len(content)):
+        found = decode(content[:length], Reading(resize=True))
+        assert isinstance(found, Refused) or (length > len(content) - 5 and np.array_equal(found, whole))
+    assert capfd.readouterr() == ("", "")
+
+
+TURNS: list[Callable[[Pixels], Pixels]] = [
+    lambda image: image,
+    lambda image: image[:, ::-1],
+    lambda image: image[::-1, ::-1],
+    lambda image: image[::-1],
+    lambda image: image.T,
+    lambda image: np.rot90(image, -1),
+    lambda image: image[::-1, ::-1].T,
+    np.rot90,
+]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_turned_as_its_exif_data_say(orientation: int, kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    options = {"JPEG": {"quality": 95}, "WEBP": {"lossless": True}}.get(kind, {})
+    plain = decode(png(SLOPE, kind, **options))
+    assert np.array_equal(decode(png(SLOPE, kind, exif=exif, **options)), TURNS[orientation - 1](plain))
+    upright = decode(png(SLOPE[:20], kind, exif=exif, **options), Reading(resize=True))
+    assert (upright[:3].any(), upright[:, :3].any()) == ((False, True) if orientation < 5 else (True, False))
+
+
+@pytest.mark.parametrize("rest", [b"\n", b"\0" * 9, b"\0\0\0\x18ftypmp42 a film", JPEG, b"\r\n" + JPEG + b"\n"])
+def test_what_follows_a_jpeg_does_no_harm(rest: bytes) -> None:
+    assert np.array_equal(decode(JPEG + rest), decode(JPEG))
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
@@ -58,15 +160,9 @@ def test_a_jpeg_is_decoded(mode: str, options: dict[str, int]) -> None:
     assert np.abs(pixels.astype(int) - SMOOTH).max() <= 4
 
 
-def test_a_jpeg_is_taken_as_it_is_stored() -> None:
-    exif = Image.Exif()
-    exif[0x112] = 6  # turned by 90 degrees
-    assert np.array_equal(decode(png(SMOOTH, "JPEG", quality=95, exif=exif)), decode(JPEG))
-
-
 @pytest.mark.parametrize("content", [PNG, JPEG, PROGRESSIVE])
 def test_a_header_tells_the_size(content: bytes) -> None:
-    assert read_header(content) == Header(28, 28, 8)
+    assert read_header(content) == Header(28, 28)
 
 
 @pytest.mark.parametrize("content", [PNG, JPEG, PROGRESSIVE], ids=["png", "jpeg", "progressive"])
@@ -82,6 +178,15 @@ def test_a_damaged_png_is_refused(changes: list[tuple[float, int]]) -> None:
         content[int(position * len(content))] ^= change
     pixels = decode(bytes(content), Reading(resize=True))
     assert isinstance(pixels, Refused) or bytes(content) == PNG
+
+
+@pytest.mark.parametrize(
+    "start", [b"BM", b"II*\0", b"MM\0*", b"GIF89a", b"RIFF\xff\0\0\0WEBP", png(SMOOTH, "TIFF")[:100]]
+)
+@given(content=st.binary(max_size=300))
+def test_any_bytes_of_other_formats_are_decoded_or_refused(start: bytes, content: bytes) -> None:
+    found = decode(start + content + b";", Reading(resize=True))
+    assert isinstance(found, Refused) or found.shape == (28, 28)
 
 
 @pytest.mark.parametrize("start", [b"", b"\x89PNG\r\n\x1a\n", PNG[:33], b"\xff\xd8\xff", JPEG[:200], JPEG[:-90]])
@@ -101,13 +206,20 @@ def test_a_jpeg_that_ends_within_its_data_is_refused(share: float) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "starts with b'', expected a PNG or JPEG picture"),
-        (b"GIF89a and more", "starts with b'GIF89a a', expected a PNG or JPEG picture"),
-        (PNG[:200], "is truncated, expected a whole PNG or JPEG picture"),
+        (b"", f"starts with b'', expected {EXPECTED}"),
+        (b"RIFF\0\0\0\0WAVE", f"starts with b'RIFF\\x00\\x00\\x00\\x00', expected {EXPECTED}"),
+        (b"GIF89a and more", "is truncated: it has no end, expected a whole GIF"),
+        (PNG[:200], "is truncated, expected a whole PNG"),
+        (JPEG.replace(b"\xff\xc0\0\x0b\x08", b"\xff\xc1\0\x0b\x0c"), "has 12 bits per channel, expected 8"),
+        (
+            png(Image.fromarray(SMOOTH).convert("CMYK"), "TIFF"),
+            "is a TIFF in CMYK, or of other than 1",
+        ),
+        (png(Image.fromarray(SMOOTH).convert("LA"), "TIFF"), "is a TIFF in CMYK, or of other than 1"),
+        (png(Image.fromarray(SMOOTH).convert("F"), "TIFF"), "has values of type float32, expected whole numbers"),
         (PNG[:-20] + b"\0" + PNG[-19:], "is damaged: the checksum of its chunk b'IDAT'"),
         (png(SMOOTH[1:]), "is 28 x 27 pixels, expected 28 x 28"),
         (png(SMOOTH[1:], "JPEG"), "is 28 x 27 pixels, expected 28 x 28"),
-        (png(SMOOTH.astype(np.uint16)), "has 16 bits per channel, expected 8"),
         (JPEG[:-2], "is truncated or damaged: it has no end"),
     ],
 )
@@ -119,6 +231,22 @@ def test_a_png_that_declares_gigapixels_is_refused_before_it_is_decoded() -> Non
     header = b"IHDR" + struct.pack(">II", 50_000, 50_000) + PNG[24:29]
     content = PNG[:12] + header + struct.pack(">I", zlib.crc32(header)) + PNG[33:]
     assert decode(content, Reading(resize=True)).reason == "is 50,000 x 50,000 pixels, expected a side of 1 to 8,192"
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_header_that_declares_gigapixels_takes_no_memory(name: str) -> None:
+    content = bytearray(saved(Image.fromarray(SMOOTH), **OTHERS[name]))
+    for order in "<>":  # of all fields that might be a size, and of WebP's
+        content = bytearray(content.replace(struct.pack(f"{order}I", 28), struct.pack(f"{order}I", 40_000)))
+    if name == "GIF":
+        content[6:10] = struct.pack("<HH", 40_000, 40_000)
+    if name == "WebP":
+        content[21:25] = struct.pack("<I", 16_000 | 16_000 << 14)
+    tracemalloc.start()
+    found = decode(bytes(content), Reading(resize=True))
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+    assert re.match(r"is [\d,]+ x [\d,]+ pixels, expected a side of 1 to 8,192", found.reason)
 
 
 def test_megabytes_of_text_beside_the_pixels_do_no_harm() -> None:

@@ -1,31 +1,75 @@
 """Colours become the grey levels that a formula states; other sizes keep their proportions."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pipeline.sources.pixels import fit, misfit, to_grey
+from pipeline.sources.pixels import fit, misfit, shape, shape_all, to_grey
 from pipeline.sources.reading import Reading
 from pipeline.sources.rows import Pixels
 
-COLOURS = arrays(np.uint8, st.tuples(st.integers(0, 9), st.sampled_from([3, 4])))
+COLOURS = arrays(np.uint8, st.tuples(st.integers(0, 3), st.integers(1, 3), st.integers(1, 3), st.sampled_from([3, 4])))
 
 
 @given(COLOURS)
-def test_grey_is_the_luma_of_bt_601_on_black(colours: Pixels) -> None:
-    alpha = colours[:, 3] / 255 if colours.shape[1] == 4 else np.ones(len(colours))
-    luma = colours[:, :3] @ [0.299, 0.587, 0.114]
-    assert np.abs(to_grey(colours) - alpha * luma).max(initial=0) <= (0.5 if colours.shape[1] == 3 else 1) + 1e-9
+def test_grey_is_the_luma_of_bt_601_on_paper_that_shows_it(colours: Pixels) -> None:
+    luma = colours[..., :3] @ [0.299, 0.587, 0.114]
+    alpha = colours[..., 3] / 255 if colours.shape[-1] == 4 else np.ones(colours.shape[:-1])
+    for image, level, weight in zip(colours, luma, alpha, strict=True):
+        mean = (level * weight).sum() / weight.sum() if weight.any() else 255
+        papers = [paper for paper, fits in ((255, mean < 128.5), (0, mean > 127.5)) if fits]
+        errors = [np.abs(to_grey(image) - weight * level - (1 - weight) * paper).max() for paper in papers]
+        assert min(errors) <= (0.5 if image.shape[-1] == 3 else 1) + 1e-9
+    assert np.array_equal(to_grey(colours), np.array([*map(to_grey, colours)]).reshape(colours.shape[:-1]))
 
 
-@given(arrays(np.uint8, (9, 1)))
+@pytest.mark.parametrize(("ink", "paper"), [(0, 255), (127, 255), (128, 0), (255, 0)])
+def test_ink_on_nothing_stays_visible(ink: int, paper: int) -> None:
+    drawing = np.full((1, 9, 9, 4), 200, np.uint8)  # whatever lies below full transparency
+    drawing[..., 3] = 0
+    drawing[:, 3:6, 3:6] = [ink, ink, ink, 255]
+    expected = np.full((9, 9), paper)
+    expected[3:6, 3:6] = ink
+    assert np.array_equal(to_grey(drawing)[0], expected)
+
+
+def test_an_image_of_nothing_is_empty() -> None:
+    assert not to_grey(np.zeros((2, 2, 4), np.uint8)).any()
+
+
+@given(arrays(np.uint8, (3, 3, 1)))
 def test_equal_channels_are_that_grey(grey: Pixels) -> None:
-    assert np.array_equal(to_grey(grey), grey[:, 0])
-    assert np.array_equal(to_grey(np.repeat(grey, 3, axis=1)), grey[:, 0])
-    opaque = np.concatenate([grey, grey, grey, np.full_like(grey, 255)], axis=1)
-    assert np.array_equal(to_grey(opaque), grey[:, 0])
+    assert np.array_equal(to_grey(grey), grey[..., 0])
+    assert np.array_equal(to_grey(np.repeat(grey, 3, axis=-1)), grey[..., 0])
+    opaque = np.concatenate([grey, grey, grey, np.full_like(grey, 255)], axis=-1)
+    assert np.array_equal(to_grey(opaque), grey[..., 0])
+
+
+@pytest.mark.parametrize(
+    ("choices", "expected"),
+    [
+        ({}, lambda image: image),
+        ({"invert": True}, lambda image: 255 - image),
+        ({"transpose": True}, lambda image: image.T),
+        ({"invert": True, "transpose": True, "resize": True}, lambda image: 255 - image.T),
+    ],
+)
+def test_an_image_is_shaped_as_the_reader_chose(
+    choices: dict[str, bool], expected: Callable[[Pixels], Pixels], images: Pixels
+) -> None:
+    reading = Reading(**choices)
+    assert np.array_equal(shape(images[0], reading), expected(images[0]))
+    assert np.array_equal(shape_all(images, reading), np.array([*map(expected, images)]))
+    assert shape_all(images[:0], reading).shape == (0, 28, 28)
+
+
+def test_paper_is_inverted_before_background_is_padded() -> None:
+    wide = np.full((14, 28), 55, np.uint8)
+    assert shape(wide, Reading(invert=True, resize=True))[:, 0].tolist() == [0] * 7 + [200] * 14 + [0] * 7
 
 
 def test_an_image_is_padded_to_a_square_in_its_middle() -> None:

@@ -89,8 +89,8 @@ def test_wrong_lists_are_bad_rows(images: Pixels, path: Path) -> None:
         opened(path, image=rows)
     assert bad_of(read_all(open_images(path, value_range=(0, 255)))) == {
         1: "pile.parquet row 1 holds 2 numbers; expected 784",
-        2: "pile.parquet row 2 holds a value outside 0 to 255, or none",
-        3: "pile.parquet row 3 holds a value outside 0 to 255, or none",
+        2: "pile.parquet row 2 holds a value outside 0 to 255, the range that --range sets, or none",
+        3: "pile.parquet row 3 holds a value outside 0 to 255, the range that --range sets, or none",
         4: "pile.parquet row 4 holds a null, expected 784 numbers",
     }
     nested = [images[row].tolist() for row in range(6)]
@@ -114,7 +114,7 @@ def test_bytes_may_be_pixels_or_pictures_row_by_row(images: Pixels, path: Path) 
     assert np.array_equal(pixels_of(stretches), [begins_like_a_jpeg, images[1]])
     assert bad_of(stretches) == {
         2: "pile.parquet row 2 holds 5 bytes, expected 784 or a PNG or JPEG picture",
-        3: "pile.parquet row 3 is truncated, expected a whole PNG or JPEG picture",
+        3: "pile.parquet row 3 is truncated, expected a whole PNG, JPEG, WebP, BMP, TIFF or GIF picture",
         4: "pile.parquet row 4 holds 0 bytes, expected 784 or a PNG or JPEG picture",
     }
 
