@@ -1,5 +1,6 @@
 """Tar files full of pictures, one after the other."""
 
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 from itertools import chain, islice
@@ -22,6 +23,8 @@ _FIRST_BYTES = 64 << 20
 
 class Shards(ImageSource):
     """Tar files, one after the other; only reading to the end tells how many rows they hold."""
+
+    passed_over: Counter[str]
 
     def __init__(self, place: Place, names: Names, reading: Reading) -> None:
         self.name = place.name
