@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.data.prepared import About
 from pipeline.errors import DataError, FormatError
 
 # Paul Tol's "muted" scheme with its two lightest colours darkened for thin numerals, plus black: ten colours of
@@ -29,7 +30,7 @@ _SPLITS: dict[str, dict[str, Any]] = {  # distinguishable without colour as well
     "train": {"label": "training", "color": "#332288", "linestyle": "-", "marker": "o"},
     "eval": {"label": "validation", "color": "#CC6677", "linestyle": "--", "marker": "s", "markerfacecolor": "white"},
 }
-_LAYERS = 10  # the classes are drawn in turn, so that none covers the others
+_LAYERS = 10  # the classes are drawn in turn, so that none covers the others; many classes in fewer, to save time
 _SHAPES = "os^DvPX*<>"  # one for each ten classes whose names are too long to be drawn
 _MOST_CLASSES = 60  # in a legend, and with a small plot each
 
@@ -45,7 +46,7 @@ def most_active(kl_per_latent: Sequence[float], count: int) -> list[int]:
 def scatter_latents(
     z_mean: Floats,
     labels: NDArray[np.uint8] | None,
-    classes: Sequence[str],
+    about: About,
     kl_per_latent: Sequence[float],
     title: str,
     path: Path,
@@ -59,12 +60,12 @@ def scatter_latents(
     Args:
         z_mean: float32 `[n, latent_dim]`.
         labels: uint8 `[n]`, or None.
-        classes: the name of each label.
+        about: the names of the classes, and what they are called.
         kl_per_latent: one for each latent, in nats.
         title: of the picture.
         path: the PNG to write.
     """
-    axes = sorted(most_active(kl_per_latent, 2))
+    axes, classes = sorted(most_active(kl_per_latent, 2)), about.classes
     x = z_mean[:, axes[0]]
     single = len(axes) == 1
     groups = np.zeros(len(x), np.uint8) if labels is None else labels
@@ -87,9 +88,10 @@ def scatter_latents(
         upper = figure
     plot = upper.subplots()
     written = all(len(name) <= 2 and name.isalnum() and name.isascii() for name in classes)
-    for layer in range(_LAYERS):
+    layers = min(_LAYERS, 1 + 10 * _LAYERS // max(1, len(found)))
+    for layer in range(layers):
         for number in found or [0]:
-            rows = np.flatnonzero(groups == number)[layer::_LAYERS]
+            rows = np.flatnonzero(groups == number)[layer::layers]
             style = _style(number, classes[number] if written and found else None)
             label = classes[number] if found and not written and layer == 0 and number in shown else None
             plot.scatter(x[rows], y[rows], linewidths=0, label=label, **style)
@@ -100,7 +102,7 @@ def scatter_latents(
     if single:
         plot.set_yticks(found, [classes[number] for number in found])
     plot.set_xlabel(axis_label(axes[0], kl_per_latent))
-    plot.set_ylabel(("class" if found else "") if single else axis_label(axes[1], kl_per_latent))
+    plot.set_ylabel((about.kind if found else "") if single else axis_label(axes[1], kl_per_latent))
     notes = ["" if len(kl_per_latent) <= 2 else f": the 2 of {len(kl_per_latent)} with the largest KL"]
     if len(found) > len(shown):
         notes.append(f"\nbelow, the first {len(shown)} of {len(found)} classes")

@@ -153,7 +153,7 @@ def _draw(inputs: Inputs, source: str, about: About, folder: Path) -> None:
     z_mean, z_log_var = encoder(images)
     kl = kl_per_latent(z_mean, z_log_var).mean(axis=0).tolist()
     title = f"Latents of {len(images):,} test {about.noun}s ({source})"
-    scatter_latents(z_mean, labels, about.classes, kl, title, folder / "latents.png")
+    scatter_latents(z_mean, labels, about, kl, title, folder / "latents.png")
     manifold(decoder, kl, source, folder / "manifold.png")
     shows = f"test {about.noun}" if labels is None else f"test {about.noun}: {about.classes[labels[0]]}"
     traversals(decoder, z_mean[0], shows, kl, source, folder / "traversals.png")
