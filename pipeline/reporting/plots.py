@@ -32,6 +32,7 @@ _SPLITS: dict[str, dict[str, Any]] = {  # distinguishable without colour as well
 }
 _LAYERS = 10  # the classes are drawn in turn, so that none covers the others; many classes in fewer, to save time
 _SHAPES = "os^DvPX*<>"  # one for each ten classes whose names are too long to be drawn
+_LONGEST = 20  # characters of a name in a legend
 _MOST_CLASSES = 60  # in a legend, and with a small plot each
 
 Floats = NDArray[np.float32]
@@ -93,14 +94,16 @@ def scatter_latents(
         for number in found or [0]:
             rows = np.flatnonzero(groups == number)[layer::layers]
             style = _style(number, classes[number] if written and found else None)
-            label = classes[number] if found and not written and layer == 0 and number in shown else None
+            named = found and not written and layer == 0 and number in shown
+            # Without the space a name that begins with an underscore would be left out.
+            label = f" {shortened(classes[number], _LONGEST)}" if named else None
             plot.scatter(x[rows], y[rows], linewidths=0, label=label, **style)
     if found and not written and not single:
         upper.legend(
             loc="outside right upper", frameon=False, ncols=1 + (len(shown) > 30), fontsize="small", markerscale=2
         )
     if single:
-        plot.set_yticks(found, [classes[number] for number in found])
+        plot.set_yticks(found, [shortened(classes[number], _LONGEST) for number in found])
     plot.set_xlabel(axis_label(axes[0], kl_per_latent))
     plot.set_ylabel((about.kind if found else "") if single else axis_label(axes[1], kl_per_latent))
     notes = ["" if len(kl_per_latent) <= 2 else f": the 2 of {len(kl_per_latent)} with the largest KL"]
@@ -141,8 +144,9 @@ def axis_label(latent: int, kl_per_latent: Sequence[float]) -> str:
 
 
 def shortened(name: str, most: int) -> str:
-    """The name of a class in at most so many characters."""
-    return name if len(name) <= most else f"{name[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
+    """The name of a class in at most so many characters, which Matplotlib takes for text and not for mathematics."""
+    text = name if len(name) <= most else f"{name[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
+    return text.replace("$", r"\$")
 
 
 def save(figure: Figure, path: Path, mode: Literal["RGB", "L"] = "RGB") -> None:

@@ -121,6 +121,16 @@ def test_any_number_of_classes_is_drawn(classes: list[str], latent_dim: int, tmp
     assert len(np.unique(hues[saturation > 0.35].round())) >= min(5, len(classes))
 
 
+def test_any_name_of_a_class_is_drawn(tmp_path: Path) -> None:
+    """Also those that Matplotlib would take for mathematics, and one that it would leave out of a legend."""
+    names = ["$5 - $10", "$\\frac{$", "_other", "a" * 300, "|", ""]
+    labels = (np.arange(300) % len(names)).astype(np.uint8)
+    for latent_dim in (1, 2):
+        plotted(draw(latent_dim), tmp_path / "latents.png", labels, names)
+        with Image.open(tmp_path / "latents.png") as png:
+            assert png.width == 1209
+
+
 def test_two_classes_of_one_colour_differ_in_shape(tmp_path: Path) -> None:
     names = [f"class {number}" for number in range(20)]
     z_mean = draw(2)
