@@ -344,9 +344,11 @@ def test_the_files_of_a_split_come_out_of_the_one_zip(
     assert download(of(name), raw) == result
     assert mirror.asked == ["gzip.zip"]  # once
 
-    (raw / LABELS).write_bytes(b"damaged")
-    download(of(name), raw)
-    assert contents(raw) == expected
+    for damaged in (LABELS, SOURCE_FILE):
+        (raw / damaged).write_bytes(b"damaged")
+        assert download(of(name), raw) == result
+        assert contents(raw) == expected
+    assert mirror.asked == ["gzip.zip"] * 3
 
 
 @pytest.mark.parametrize("below", ["", "gzip"])
