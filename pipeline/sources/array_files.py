@@ -131,18 +131,35 @@ def open_array(files: Files, place: Place, name: str) -> ArrayStream:
     path = place.full(name)
     file = files.content(place, name)
     with reported(path):
-        size = size_of(file)
         if file.peek(len(NPY)).startswith(NPY) or place.ends(name, (".npy", ".npy.gz")):
-            stream = _open_npy(path, file, ".npy")
-        else:
-            stream = ArrayStream(path, file, *read_idx_header(path, file))
-        count = math.prod(stream.shape)
-        if size is not None and size - file.tell() != count * stream.dtype.itemsize:
-            raise FormatError(
-                f"{path} declares {count:,} elements {stream.shape} and holds "
-                f"{(size - file.tell()) / stream.dtype.itemsize:,.0f}; fetch it again"
-            )
+            return read_npy(path, file)
+        size = size_of(file)
+        stream = ArrayStream(path, file, *read_idx_header(path, file))
+        _check_size(stream, file, size)
+        return stream
+
+
+def read_npy(name: str, file: BinaryIO) -> ArrayStream:
+    """The array of an `.npy` file at whose start one stands.
+
+    Raises:
+        FormatError: it is none, or holds more or less than its header declares.
+    """
+    size = size_of(file)
+    stream = _open_npy(name, file, ".npy")
+    _check_size(stream, file, size)
     return stream
+
+
+def _check_size(stream: ArrayStream, file: BinaryIO, size: int | None) -> None:
+    """Hold a file whose size is known to what its header, which was read, declares."""
+    if size is None:
+        return
+    count, found = math.prod(stream.shape), (size - file.tell()) / max(1, stream.dtype.itemsize)
+    if count != found:
+        raise FormatError(
+            f"{stream.name} declares {count:,} elements {stream.shape} and holds {found:,.0f}; fetch it again"
+        )
 
 
 def _open_npy(name: str, file: IO[bytes], suffix: str) -> ArrayStream:
