@@ -14,8 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from pipeline.data.datasets import DATASETS, RawFile
+from pipeline.cli import app
+from pipeline.data.datasets import DATASETS, MIRROR_VARIABLES, RawFile
 from pipeline.data.download import download
 from pipeline.data.raw import RAW_FILES, SOURCE_FILE, TEST_IMAGES
 from pipeline.data.raw import TEST_LABELS as LABELS  # the first to be fetched
@@ -151,6 +153,14 @@ def test_a_mirror_is_a_folder_or_an_address(kind: str, good: Path, raw: Path, se
     assert result["files"] == [
         {"name": name, "bytes": size, "sha256": digest} for name, size, digest in DATASETS["mnist"].files
     ]
+
+
+@pytest.mark.parametrize("variable", MIRROR_VARIABLES)
+def test_the_environment_may_name_the_mirror(variable: str, good: Path, raw: Path) -> None:
+    params = ["--params", str(Path(__file__).parent.parent.parent / "params.yaml")]
+    done = CliRunner().invoke(app, ["download", str(raw), *params], env={variable: str(good)})
+    assert done.exit_code == 0, done.output
+    assert contents(raw) == contents(good)
 
 
 def test_others_may_read_what_was_fetched(good: Path, raw: Path) -> None:
