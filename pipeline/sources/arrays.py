@@ -140,21 +140,24 @@ class Arrays(ImageSource):
             parts.append(self._convert(file, values))
         return lambda: self._rows(start, parts, labels, offset)
 
-    def _convert(self, file: _File, values: NDArray[Any]) -> tuple[Pixels, NDArray[np.bool_]]:
-        """28 x 28 grey levels, and which rows hold other values."""
+    def _convert(self, file: _File, values: NDArray[Any]) -> tuple[Pixels, dict[int, str]]:
+        """28 x 28 grey levels, and what is wrong with some rows."""
         pixels, wrong = self._levels(_arranged(values, file.layout))
-        return shape_all(to_grey(pixels) if pixels.ndim == 4 else pixels, self._reading), wrong
+        images, reasons = shape_all(to_grey(pixels) if pixels.ndim == 4 else pixels, self._reading)
+        return images, reasons | dict.fromkeys(np.flatnonzero(wrong).tolist(), self._levels.reason)
 
     def _rows(
         self,
         start: int,
-        parts: list[tuple[Pixels, NDArray[np.bool_]]],
+        parts: list[tuple[Pixels, dict[int, str]]],
         labels: tuple[Labels, dict[int, str]] | None,
         offset: int,
     ) -> Rows:
         pixels = parts[0][0] if len(parts) == 1 else np.concatenate([part for part, _ in parts])
-        wrong = np.concatenate([flags for _, flags in parts])
-        reasons = dict.fromkeys(np.flatnonzero(wrong).tolist(), self._levels.reason)
+        firsts = accumulate((len(part) for part, _ in parts), initial=0)
+        reasons = {
+            first + row: reason for first, (_, some) in zip(firsts, parts, strict=False) for row, reason in some.items()
+        }
         numbers, unknown = (None, {}) if labels is None else labels
         name = self._place.full(self._names[bisect_right(self._starts, start) - 1])
         return refuse(start, pixels, numbers, unknown | reasons, lambda row: f"{name} row {start - offset + row}")

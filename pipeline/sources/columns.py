@@ -33,8 +33,9 @@ def read_images(columns: Sequence[Any], reading: Reading, levels: Levels) -> tup
         return _read_bytes(column, reading)
     numbers = read_numbers(columns)
     pixels, wrong = levels(numbers.values)
-    pixels = shape_all(pixels.reshape(-1, *IMAGE_SHAPE), reading)
-    reasons = numbers.reasons | dict.fromkeys(numbers.rows[wrong].tolist(), levels.reason)
+    pixels, blank = shape_all(pixels.reshape(-1, *IMAGE_SHAPE), reading)
+    reasons = numbers.reasons | {int(numbers.rows[row]): reason for row, reason in blank.items()}
+    reasons |= dict.fromkeys(numbers.rows[wrong].tolist(), levels.reason)
     if len(numbers.rows) == len(column):
         return pixels, reasons
     images = np.zeros((len(column), *IMAGE_SHAPE), np.uint8)
@@ -79,7 +80,6 @@ def is_bytes(kind: Any) -> bool:
 
 
 def _read_bytes(column: Any, reading: Reading) -> tuple[Pixels, dict[int, str]]:
-    reasons: dict[int, str] = {}
     valid = valid_rows(column)
     if is_struct(column):
         column = plain(column.field("bytes"))  # keeps the slice, not the struct's nulls
@@ -89,10 +89,13 @@ def _read_bytes(column: Any, reading: Reading) -> tuple[Pixels, dict[int, str]]:
     raw = valid & (lengths == PIXELS)
     encoded = valid & _encoded(spans, data)
     raw &= ~encoded
+    pixels, blank = shape_all(_rows_of(data, spans.starts[raw]).reshape(-1, *IMAGE_SHAPE), reading)
     if raw.all():
-        return shape_all(_rows_of(data, spans.starts).reshape(-1, *IMAGE_SHAPE), reading), reasons
+        return pixels, blank
     images = np.zeros((len(column), *IMAGE_SHAPE), np.uint8)
-    images[raw] = shape_all(_rows_of(data, spans.starts[raw]).reshape(-1, *IMAGE_SHAPE), reading)
+    images[raw] = pixels
+    places = np.flatnonzero(raw)
+    reasons = {int(places[row]): reason for row, reason in blank.items()}
     for row in np.flatnonzero(~raw).tolist():
         if not valid[row]:
             reasons[row] = "is null, expected an image"

@@ -143,8 +143,10 @@ class Lines(ImageSource):
             assert self._label is not None  # noqa: S101
             labels, unknown = to_labels([self._field(line, self._label) for line in lines], self._vocabulary)
         wrong = dict.fromkeys(np.flatnonzero(outside).tolist(), self._levels.reason)
-        images = shape_all(pixels.reshape(-1, *IMAGE_SHAPE), self._reading)
-        return refuse(start, images, labels, unknown | wrong | reasons, lambda row: f"{self.name} row {start + row}")
+        images, blank = shape_all(pixels.reshape(-1, *IMAGE_SHAPE), self._reading)
+        return refuse(
+            start, images, labels, unknown | blank | wrong | reasons, lambda row: f"{self.name} row {start + row}"
+        )
 
     def _parse(self, lines: Sequence[bytes], kind: str) -> NDArray[Any] | None:
         """The pixels of all lines, `[m, 784]`; None if one of them holds anything else."""
