@@ -17,7 +17,7 @@ from pipeline.sources.pairs import Layout, choose_pair, read_layout
 from pipeline.sources.pixels import misfit, shape_all, to_grey
 from pipeline.sources.places import Names, Place
 from pipeline.sources.reading import Reading
-from pipeline.sources.rows import BadRow, ImageSource, Labels, Pixels, Rows, join
+from pipeline.sources.rows import ImageSource, Labels, Pixels, Rows, join, select
 from pipeline.sources.streams import Files
 
 SUFFIXES = ".npy", ".npz", ".npy.gz", "-ubyte", "-ubyte.gz", ".idx", ".idx.gz", "-int", "-int.gz"
@@ -160,20 +160,7 @@ class Arrays(ImageSource):
         }
         numbers, unknown = (None, {}) if labels is None else labels
         name = self._place.full(self._names[bisect_right(self._starts, start) - 1])
-        return refuse(start, pixels, numbers, unknown | reasons, lambda row: f"{name} row {start - offset + row}")
-
-
-def refuse(
-    start: int, pixels: Pixels, labels: Labels | None, reasons: dict[int, str], name: Callable[[int], str]
-) -> Rows:
-    """Rows from all images, and what is wrong with some of them."""
-    stop = start + len(pixels)
-    if not reasons:
-        return Rows(start, stop, np.ascontiguousarray(pixels), labels)
-    good = np.ones(len(pixels), bool)
-    good[list(reasons)] = False
-    bad = tuple(BadRow(start + row, name(row), reasons[row]) for row in sorted(reasons))
-    return Rows(start, stop, np.ascontiguousarray(pixels[good]), None if labels is None else labels[good], bad)
+        return select(start, pixels, unknown | reasons, numbers, lambda row: f"{name} row {start - offset + row}")
 
 
 def _check(images: ArrayStream, reading: Reading) -> Layout:

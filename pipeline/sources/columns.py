@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.shared.interface import IMAGE_SHAPE, PIXELS
 from pipeline.sources.kinds import is_picture
 from pipeline.sources.levels import Levels
-from pipeline.sources.pictures import JPEG, JPEG_END, PNG, decode
+from pipeline.sources.pictures import JPEG, JPEG_END, PNG, decode_all
 from pipeline.sources.pixels import shape_all
 from pipeline.sources.reading import Reading
 from pipeline.sources.rows import Pixels, Refused
@@ -96,17 +96,25 @@ def _read_bytes(column: Any, reading: Reading) -> tuple[Pixels, dict[int, str]]:
     images[raw] = pixels
     places = np.flatnonzero(raw)
     reasons = {int(places[row]): reason for row, reason in blank.items()}
-    for row in np.flatnonzero(~raw).tolist():
+    others = np.flatnonzero(~raw)
+    contents = _contents(spans, data, others, valid)
+    images[others], wrong = decode_all(contents, reading)
+    return images, reasons | {int(others[row]): reason for row, reason in wrong.items()}
+
+
+def _contents(
+    spans: "_Spans", data: Pixels, rows: NDArray[np.int64], valid: NDArray[np.bool_]
+) -> list[bytes | Refused]:
+    """The bytes of rows that should be pictures."""
+    content = data.tobytes() if len(rows) * 2 > len(valid) else None
+    found: list[bytes | Refused] = []
+    for row, start, stop in zip(rows.tolist(), spans.starts[rows].tolist(), spans.stops[rows].tolist(), strict=True):
+        picture = data[start:stop].tobytes() if content is None else content[start:stop]
         if not valid[row]:
-            reasons[row] = "is null, expected an image"
-            continue
-        content = data[spans.starts[row] : spans.stops[row]].tobytes()
-        picture = decode(content, reading) if is_picture(content) else Refused(_length(len(content)))
-        if isinstance(picture, Refused):
-            reasons[row] = picture.reason
+            found.append(Refused("is null, expected an image"))
         else:
-            images[row] = picture
-    return images, reasons
+            found.append(picture if is_picture(picture) else Refused(_length(len(picture))))
+    return found
 
 
 def _length(found: int) -> str:

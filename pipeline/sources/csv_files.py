@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from pipeline.errors import DataError, FormatError
 from pipeline.shared.interface import IMAGE_SHAPE, PIXELS
-from pipeline.sources.arrays import refuse
 from pipeline.sources.choose_columns import pixel_columns
 from pipeline.sources.kinds import CSV, SUFFIXES
 from pipeline.sources.labels import NUMBERS, Vocabulary, names_labels, number_of, read_vocabulary, to_labels
@@ -18,7 +17,7 @@ from pipeline.sources.levels import BYTES, Levels, find_levels
 from pipeline.sources.pixels import shape_all
 from pipeline.sources.places import Names, Place, reported
 from pipeline.sources.reading import NONE, Reading
-from pipeline.sources.rows import MAX_ROWS, ImageSource, Rows, join
+from pipeline.sources.rows import MAX_ROWS, ImageSource, Rows, join, select
 from pipeline.sources.streams import Files
 
 _DELIMITERS = ",;\t"
@@ -144,8 +143,8 @@ class Lines(ImageSource):
             labels, unknown = to_labels([self._field(line, self._label) for line in lines], self._vocabulary)
         wrong = dict.fromkeys(np.flatnonzero(outside).tolist(), self._levels.reason)
         images, blank = shape_all(pixels.reshape(-1, *IMAGE_SHAPE), self._reading)
-        return refuse(
-            start, images, labels, unknown | blank | wrong | reasons, lambda row: f"{self.name} row {start + row}"
+        return select(
+            start, images, unknown | blank | wrong | reasons, labels, lambda row: f"{self.name} row {start + row}"
         )
 
     def _parse(self, lines: Sequence[bytes], kind: str) -> NDArray[Any] | None:

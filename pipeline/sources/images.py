@@ -114,7 +114,7 @@ def _sort(place: Place) -> tuple[str, Names]:
     """The kind of files in a folder, or that match a pattern, and their names; all others are counted."""
     piles: dict[str, Names] = {}
     others: Counter[str] = Counter()
-    for name, _ in place.entries():
+    for name in place.entries():
         base = name.rpartition("/")[2]
         kind = None if hidden(name) else kinds.kind_of_name(name)
         if kind is not None:

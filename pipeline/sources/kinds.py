@@ -14,6 +14,7 @@ SUFFIXES = {
     CSV: (".csv", ".csv.gz"),
     ARRAYS: (".npy", ".npz", ".npy.gz", ".idx", ".idx.gz", "-ubyte", "-ubyte.gz", "-int", "-int.gz"),
 }
+_LAST = {suffix: kind for kind, suffixes in SUFFIXES.items() for suffix in suffixes if suffix.count(".") == 1}
 EXPECTED = (
     "an IDX, .npy, .npz, .csv, .parquet, .arrow, .tar or .zip file, a picture, or a folder or pattern of one of these"
 )
@@ -54,6 +55,9 @@ _SAVE = "save its images with numpy.save as uint8 [n, 28, 28]"
 
 def kind_of_name(name: str) -> str | None:
     """The kind of a file by its name; None if that doesn't tell."""
+    last = name[name.rfind(".") :].lower()
+    if last in _LAST:  # of a million names, nearly all
+        return _LAST[last]
     lower = name.lower()
     return next((kind for kind, suffixes in SUFFIXES.items() if lower.endswith(suffixes)), None)
 

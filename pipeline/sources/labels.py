@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import FormatError
-from pipeline.sources.rows import Labels, Refused
+from pipeline.sources.rows import Labels, Refused, split
 
 LARGEST = 255
 _NAMES = "label", "labels", "class", "classes", "target", "targets", "digit", "y", "cls"
@@ -116,6 +116,4 @@ def to_labels(values: Any, vocabulary: Vocabulary) -> tuple[Labels, dict[int, st
             numbers = np.where(fits, values, -1).astype(np.int16)
         wrong = np.flatnonzero(~(fits | none)).tolist()
         return numbers, {row: f"has the label {values[row]}, expected 0 to 255" for row in wrong}
-    found = [vocabulary("" if word is None else str(word)) for word in values]
-    reasons = {row: one.reason for row, one in enumerate(found) if isinstance(one, Refused)}
-    return np.array([-1 if isinstance(one, Refused) else one for one in found], np.int16), reasons
+    return split([vocabulary("" if word is None else str(word)) for word in values])

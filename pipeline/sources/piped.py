@@ -5,7 +5,7 @@ import io
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 from pipeline.errors import DataError
@@ -30,9 +30,13 @@ class PipedPlace(Place):
             self._copy.flush()
         self._digest = digest.hexdigest()
 
-    def entries(self) -> Iterator[tuple[str, Callable[[], str]]]:
+    def entries(self) -> Iterator[str]:
         """See `Place.entries`."""
-        yield self.name, lambda: self._digest
+        yield self.name
+
+    def mark(self, name: str) -> str:  # noqa: ARG002
+        """See `Place.mark`."""
+        return self._digest
 
     def open(self, name: str, *, seek: bool = False) -> BinaryIO:  # noqa: ARG002
         """See `Place.open`: each with a position of its own."""

@@ -9,10 +9,10 @@ from pipeline.errors import DataError, FormatError
 from pipeline.sources.kinds import SUFFIXES, TAR
 from pipeline.sources.member_labels import DEDICATED, choose_labels
 from pipeline.sources.members import Row, group
-from pipeline.sources.pictures import decode
+from pipeline.sources.pictures import decode_all
 from pipeline.sources.places import Names, Place, reported
 from pipeline.sources.reading import NONE, Reading
-from pipeline.sources.rows import ImageSource, Refused, Rows, gather, join
+from pipeline.sources.rows import ImageSource, Rows, join, select, split
 from pipeline.sources.streams import Files
 from pipeline.sources.tars import read_members
 
@@ -84,12 +84,13 @@ class Shards(ImageSource):
                 yield row
 
     def _decoded(self, start: int, rows: list[Row]) -> Rows:
-        images = []
-        for row in rows:
-            content = row.picture()
-            images.append(content if isinstance(content, Refused) else decode(content, self._reading))
-        labels = [self._labels.of(row) for row in rows] if self.labelled else None
-        return gather(start, [row.name for row in rows], images, labels, self._place.full)
+        images, reasons = decode_all([row.picture() for row in rows], self._reading)
+        labels = None
+        if self.labelled:
+            labels, wrong = split([self._labels.of(row) for row in rows])
+            reasons = wrong | reasons
+        names = [row.name for row in rows]
+        return select(start, images, reasons, labels, lambda row: self._place.full(names[row]), names)
 
     def _read_all(self, pass_over: Callable[[str, str, str], None]) -> Generator[Row, None, None]:
         for index in range(len(self._names)):

@@ -7,7 +7,6 @@ from itertools import accumulate
 from typing import Any
 
 from pipeline.errors import FormatError
-from pipeline.sources.arrays import refuse
 from pipeline.sources.choose_columns import Chosen, choose_columns
 from pipeline.sources.columns import read_images, read_numbers
 from pipeline.sources.kinds import ARROW, PARQUET, SUFFIXES
@@ -15,7 +14,7 @@ from pipeline.sources.label_columns import read_labels, vocabulary_of
 from pipeline.sources.levels import BYTES, Levels, find_levels
 from pipeline.sources.places import Names, Place, reported
 from pipeline.sources.reading import Reading
-from pipeline.sources.rows import MAX_ROWS, ImageSource, Rows, join
+from pipeline.sources.rows import MAX_ROWS, ImageSource, Rows, join, select
 from pipeline.sources.table_files import TableFile, open_table
 
 _HELD = 64 << 20  # bytes of one stretch that wait for their conversion; beyond them it is done at once
@@ -137,7 +136,7 @@ class Table(ImageSource):
         columns = batch.columns
         labels, wrong = read_labels(columns.pop(), self._vocabulary) if self.labelled else (None, {})
         images, reasons = read_images(columns, self._reading, self._levels)
-        return refuse(start, images, labels, wrong | reasons, lambda row: f"{path} row {start + row - offset}")
+        return select(start, images, wrong | reasons, labels, lambda row: f"{path} row {start + row - offset}")
 
 
 def _constant(rows: Rows) -> Callable[[], Rows]:
