@@ -59,10 +59,10 @@ class Shards(ImageSource):
         last, size, at = b"", 0, start
         for row in self._take(start, stop):
             held.append(row)
-            for picture in row.pictures:
-                if picture.archive is not last:  # all of it is kept, whatever lies around the picture
-                    last = picture.archive
-                    size += len(last)
+            if not row.pictures or row.pictures[0].archive is last:
+                continue
+            last = row.pictures[0].archive  # all of it is kept, whatever lies around the picture
+            size += len(last)
             if size > _HELD:
                 parts.append(self._decoded(at, held))
                 held, last, size, at = [], b"", 0, at + len(held)
@@ -74,14 +74,15 @@ class Shards(ImageSource):
         self._unread.close()
 
     def _take(self, start: int, stop: int) -> Iterator[Row]:
-        while self._next < stop:
-            row, self._ahead = self._ahead, next(self._rows, None)
-            if row is None:
-                self._end = self._next
-                return
-            self._next += 1
-            if self._next > start:
-                yield row
+        while self._next < stop and self._ahead is not None:
+            # One row has been read already; from it on, so many are wanted.
+            wanted = stop - self._next
+            rows = [self._ahead, *islice(self._rows, wanted)]
+            self._ahead = rows.pop() if len(rows) > wanted else None
+            first, self._next = self._next, self._next + len(rows)
+            yield from rows[max(0, start - first) :]
+        if self._ahead is None:
+            self._end = self._next
 
     def _decoded(self, start: int, rows: list[Row]) -> Rows:
         images, reasons = decode_all([row.picture() for row in rows], self._reading)
@@ -107,7 +108,11 @@ class Shards(ImageSource):
 
     def _settled(self, rows: Iterable[Row]) -> Generator[Row, None, None]:
         """The rows, now that the labels are chosen: a caption alone is none, a label alone is a bad one."""
+        chosen = self._labels.suffix
         for row in rows:
+            if self.labels_from and len(row.labels) == 1 and row.labels[0][0] == chosen and row.pictures:
+                yield row  # as nearly all are
+                continue
             labelled = bool(row.labels) and self._settle(row)
             if row.pictures or labelled:
                 yield row
