@@ -106,12 +106,12 @@ class Arrays(ImageSource):
         if self._reading.value_range is not None:
             return Levels(*self._reading.value_range)
 
-        def pieces() -> Iterator[NDArray[Any]]:
+        def pieces() -> Iterator[tuple[str, NDArray[Any]]]:
             for index in range(len(self._names)):
                 file = self._open(index)
                 step = max(1, _LOOKED_AT // file.images.row_bytes)
                 for at in range(0, len(file.images), step):
-                    yield file.images.read(at, min(at + step, len(file.images)))
+                    yield file.images.name, file.images.read(at, min(at + step, len(file.images)))
                 file.close()
 
         return find_levels(self.name, pieces())

@@ -94,19 +94,25 @@ def _demand(path: str, schema: Any, name: str, option: str) -> None:
 
 
 def pixel_columns(names: list[str], labels: str | None) -> tuple[str, ...]:
-    """The 784 columns of one pixel each, in the order of the table: all but that of labels, or those that are numbered.
+    """The 784 columns of one pixel each: those that are numbered, in that order, or else all but that of labels.
 
-    `pixel0`, `1x1` and `42` are numbered. None if there are not 784.
+    `pixel0`, `1x1` and `42` are numbered. Empty if there are not 784.
     """
     others = [name for name in names if name != labels]
-    if len(others) == PIXELS and len(set(others)) == PIXELS:
-        return tuple(others)
-    stems: dict[str, list[str]] = {}
+    stems: dict[str, dict[tuple[int, ...], str]] = {}
     for name in others:
         if match := _PIXEL.fullmatch(name):
-            stems.setdefault(match["stem"], []).append(name)
+            place = tuple(map(int, match["number"].split("x")))
+            stems.setdefault(match["stem"], {})[place] = name
     fitting = [found for found in stems.values() if len(found) == PIXELS]
-    return tuple(fitting[0]) if len(fitting) == 1 else ()
+    if len(fitting) == 1:
+        return tuple(fitting[0][place] for place in sorted(fitting[0]))  # a program may have sorted them as text
+    return tuple(others) if len(others) == len(set(others)) == PIXELS else ()
+
+
+def numbered_label(names: list[str]) -> str | None:
+    """The column of labels where all are numbered from 0 on, one more than there are pixels: the first."""
+    return names[0] if names == [str(place) for place in range(PIXELS + 1)] else None
 
 
 def describe_columns(schema: Any) -> str:

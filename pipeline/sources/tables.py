@@ -129,7 +129,12 @@ class Table(ImageSource):
         if self._reading.value_range is not None:
             return Levels(*self._reading.value_range)
         images = self._columns[: len(self._columns) - self.labelled]
-        return find_levels(self.name, (read_numbers(batch.columns).values for _, batch in self._read_from(0, images)))
+
+        def pieces() -> Iterator[tuple[str, Any]]:
+            for at, batch in self._read_from(0, images):
+                yield self._place.full(self._names[self._file_of(at)]), read_numbers(batch.columns).values
+
+        return find_levels(self.name, pieces())
 
     def _decoded(self, start: int, batch: Any) -> Rows:
         index = self._file_of(start)

@@ -109,6 +109,7 @@ def zipped(path: Path, members: dict[str, bytes]) -> None:
             archive.writestr(name, content)
 
 
+NUMBERED = [str(place) for place in range(784)]
 PIXEL_NAMES = [f"pixel{place}" for place in range(784)]
 KAGGLE = [[label, *pixels] for label, pixels in zip(LABELS, FLAT.tolist(), strict=True)]
 HALF = IMAGES.astype(np.float32) / 255
@@ -208,8 +209,75 @@ CASES: dict[str, Case] = {
         {},
         LABELS,
     ),
+    **{
+        f"CSV of pandas: {kind}": Case(
+            lambda p, names=names, rows=rows: p.write_text(lines(names, rows)), "x.csv", {}, labels
+        )
+        for kind, names, rows, labels in (
+            ("numbered", NUMBERED, FLAT.tolist(), None),
+            ("numbered after an index", ["", *NUMBERED], [[n, *row] for n, row in enumerate(FLAT.tolist())], None),
+            ("label and numbered", ["label", *NUMBERED], KAGGLE, LABELS),
+            ("all numbered", [*NUMBERED, "784"], KAGGLE, LABELS),
+            ("an index is no label", ["Unnamed: 0", *PIXEL_NAMES], KAGGLE, None),
+            ("an id is no label", ["id", *PIXEL_NAMES], KAGGLE, None),
+            ("sorted as text", sorted(PIXEL_NAMES), FLAT[:, np.argsort(PIXEL_NAMES)].tolist(), None),
+            ("labels as floats", ["label", *PIXEL_NAMES], [[f"{row[0]}.0", *row[1:]] for row in KAGGLE], LABELS),
+            (
+                "labels, some none",
+                ["label", *PIXEL_NAMES],
+                [[none, *KAGGLE[n][1:]] for n, none in enumerate(["-1", "", "nan"])] + KAGGLE[3:],
+                [-1, -1, -1, *LABELS[3:]],
+            ),
+        )
+    },
+    "a late word among labels": Case(
+        lambda p: p.write_text(lines(["label", *PIXEL_NAMES], [*KAGGLE[:-1], ["a", *KAGGLE[-1][1:]]])),
+        "x.csv",
+        {},
+        [*LABELS[:-1], 10],
+        [*map(str, range(10)), "a"],
+    ),
+    **{
+        f"a comma at the end of each line: {kind}": Case(
+            lambda p, names=names, rows=rows: p.write_text(lines(names and [*names, ""], [[*row, ""] for row in rows])),
+            "x.csv",
+            {},
+            labels,
+        )
+        for kind, names, rows, labels in (
+            ("header and label", ["label", *PIXEL_NAMES], KAGGLE, LABELS),
+            ("header", PIXEL_NAMES, FLAT.tolist(), None),
+            ("label", None, KAGGLE, LABELS),
+            ("neither", None, FLAT.tolist(), None),
+        )
+    },
+    "quotes everywhere": Case(
+        lambda p: p.write_text("".join(",".join(f'"{one}"' for one in row) + "\n" for row in KAGGLE)), "x", {}, LABELS
+    ),
+    "NumPy's savetxt": Case(lambda p: np.savetxt(p, FLAT), "x.csv"),
+    "NumPy's savetxt, with the label": Case(lambda p: np.savetxt(p, KAGGLE, delimiter=","), "x.csv", {}, LABELS),
+    "the label last, without a header": Case(
+        lambda p: p.write_text(lines(None, [[*row[1:], row[0]] for row in KAGGLE])),
+        "x.csv",
+        {"labels_from": "784"},
+        LABELS,
+    ),
+    "shares of 0.0 and 1.0": Case(
+        lambda p: p.write_text(lines(None, (INK.reshape(30, 784) / 255).tolist())), "x.csv", images=INK
+    ),
+    ".tsv": Case(lambda p: p.write_text(lines(["label", *PIXEL_NAMES], KAGGLE, "\t")), "x.tsv", {}, LABELS),
+    "semicolons without a name": Case(
+        lambda p: p.write_text(lines(["label", *PIXEL_NAMES], KAGGLE, ";")), "x", {}, LABELS
+    ),
+    "a blank line and a mark before the lines": Case(
+        lambda p: p.write_text("\ufeff\n" + lines(None, KAGGLE)), "x.csv", {}, LABELS
+    ),
     ".csv.gz": Case(lambda p: p.write_bytes(gzip.compress(lines(None, KAGGLE).encode())), "x.csv.gz", {}, LABELS),
     # Parquet and Arrow
+    "columns sorted as text": Case(
+        lambda p: pq.write_table(pa.table({name: FLAT[:, PIXEL_NAMES.index(name)] for name in sorted(PIXEL_NAMES)}), p),
+        "x.parquet",
+    ),
     "784 columns": Case(
         lambda p: pq.write_table(
             pa.table([pa.array(LABELS), *map(pa.array, FLAT.T)], ["label", *PIXEL_NAMES]), p, row_group_size=7
@@ -512,6 +580,73 @@ REFUSALS: dict[str, tuple[Callable[[Path], Any], str, dict[str, Any], str]] = {
         {},
         "has 3 columns .*; expected 784",
     ),
+    "a CSV that may have its label last": (
+        lambda p: p.write_text(lines(None, [[*row[1:], row[0]] for row in KAGGLE])),
+        "x.csv",
+        {},
+        "the first is 0 in the first rows and the last is not: say which is the label: --labels-from 0 or .* 784",
+    ),
+    "UTF-16": (
+        lambda p: p.write_text(lines(PIXEL_NAMES, FLAT.tolist()), "utf-16"),
+        "x.csv",
+        {},
+        "is UTF-16; save it as UTF-8",
+    ),
+    "lines that end as on old Macs": (
+        lambda p: p.write_text(lines(PIXEL_NAMES, FLAT.tolist()).replace("\n", "\r")),
+        "x.csv",
+        {},
+        "is no text with line feeds",
+    ),
+    "Parquet named CSV": (
+        lambda p: pq.write_table(table(image=column("binary", IMAGES)), p),
+        "x.csv",
+        {},
+        "is no text with line feeds; expected CSV, or the suffix of what it is",
+    ),
+    "an endless line": (
+        lambda p: p.write_bytes(b"1," * (1 << 20)),
+        "x.csv",
+        {},
+        "has a line of 1,048,576 bytes or more",
+    ),
+    "an empty CSV": (lambda p: p.write_text("\n\n"), "x.csv", {}, "holds no line; expected 784 numbers a line"),
+    "Kaggle's folder": (
+        lambda p: [
+            p.mkdir(),
+            (p / "test.csv").write_text(lines(PIXEL_NAMES, FLAT.tolist())),
+            (p / "train.csv").write_text(lines(["label", *PIXEL_NAMES], KAGGLE)),
+        ],
+        "x",
+        {},
+        r"x/train\.csv has other columns than .*x/test\.csv; choose with a pattern",
+    ),
+    "a CSV of bytes and one of shares": (
+        lambda p: [
+            p.mkdir(),
+            (p / "a.csv").write_text(lines(None, (FLAT / 255).tolist())),
+            (p / "b.csv").write_text(lines(None, FLAT.tolist())),
+        ],
+        "x",
+        {},
+        r"x/a\.csv holds values up to 1, .*x/b\.csv up to 255; expected one range in all files",
+    ),
+    "an array of bytes and one of shares": (
+        lambda p: [p.mkdir(), np.save(p / "a", IMAGES), np.save(p / "b", HALF)],
+        "x",
+        {},
+        r"x/b\.npy holds values up to 1, .*x/a\.npy up to 255; expected one range in all files",
+    ),
+    "a Parquet of bytes and one of shares": (
+        lambda p: [
+            p.mkdir(),
+            pq.write_table(table(image=FLAT.tolist()), p / "a.parquet"),
+            pq.write_table(table(image=(FLAT / 255).tolist()), p / "b.parquet"),
+        ],
+        "x",
+        {},
+        r"x/b\.parquet holds values up to 1, .*x/a\.parquet up to 255",
+    ),
     "a missing shard": (
         lambda p: p.write_bytes(tar({"0.png": png(IMAGES[0])})) and p.parent / "{a,b}.tar",
         "a.tar",
@@ -562,6 +697,24 @@ def test_lines_of_a_csv_that_are_no_image_are_bad(tmp_path: Path) -> None:
         4: "x.csv row 4 has the label '999', expected a whole number from 0 to 255",
     }
     assert np.array_equal(pixels_of(stretches), IMAGES[[0, 5]])
+
+
+def test_shares_after_whole_numbers_are_bad_and_named_by_their_file(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(lines(None, FLAT[:1].tolist()) * 4096)
+    (tmp_path / "b.csv").write_text(lines(None, [FLAT[0].tolist(), *(FLAT[:2] / 255).tolist()]))
+    with open_images(tmp_path / "*.csv") as source:
+        assert bad_of([source.read(4095, 4099)()]) == {
+            row: f"b.csv row {row - 4096} holds fractions up to 1, but the first rows whole numbers from 0 to 255; "
+            "give all rows one range"
+            for row in (4097, 4098)
+        }
+
+
+def test_a_label_among_numbers_that_is_too_large_is_bad(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(lines(["label", *PIXEL_NAMES], [[300, *KAGGLE[0][1:]], *KAGGLE[1:]]))
+    stretches = read_all(open_images(tmp_path / "x.csv"), 7)
+    assert bad_of(stretches) == {0: "x.csv row 0 has the label '300', expected a whole number from 0 to 255"}
+    assert labels_of(stretches) == LABELS[1:]
 
 
 def test_the_range_is_that_of_all_values_not_of_the_first(tmp_path: Path) -> None:
