@@ -30,7 +30,7 @@ def read_images(columns: Sequence[Any], reading: Reading, levels: Levels) -> tup
     """
     column = plain(columns[0])
     if len(columns) == 1 and (is_struct(column) or is_bytes(column.type)):
-        return _read_bytes(column, reading)
+        return _read_bytes(column, reading, levels)
     numbers = read_numbers(columns)
     pixels, wrong = levels(numbers.values)
     pixels = shape_all(pixels.reshape(-1, *IMAGE_SHAPE), reading)
@@ -78,8 +78,7 @@ def is_bytes(kind: Any) -> bool:
     )
 
 
-def _read_bytes(column: Any, reading: Reading) -> tuple[Pixels, dict[int, str]]:
-    reasons: dict[int, str] = {}
+def _read_bytes(column: Any, reading: Reading, levels: Levels) -> tuple[Pixels, dict[int, str]]:
     valid = valid_rows(column)
     if is_struct(column):
         column = plain(column.field("bytes"))  # keeps the slice, not the struct's nulls
@@ -89,16 +88,21 @@ def _read_bytes(column: Any, reading: Reading) -> tuple[Pixels, dict[int, str]]:
     raw = valid & (lengths == PIXELS)
     encoded = valid & _encoded(spans, data)
     raw &= ~encoded
+    values, wrong = levels(_rows_of(data, spans.starts[raw]))
+    reasons = dict.fromkeys(np.flatnonzero(raw)[wrong].tolist(), levels.reason)
+    pixels = shape_all(values.reshape(-1, *IMAGE_SHAPE), reading)
     if raw.all():
-        return shape_all(_rows_of(data, spans.starts).reshape(-1, *IMAGE_SHAPE), reading), reasons
+        return pixels, reasons
     images = np.zeros((len(column), *IMAGE_SHAPE), np.uint8)
-    images[raw] = shape_all(_rows_of(data, spans.starts[raw]).reshape(-1, *IMAGE_SHAPE), reading)
+    images[raw] = pixels
     for row in np.flatnonzero(~raw).tolist():
         if not valid[row]:
             reasons[row] = "is null, expected an image"
             continue
         content = data[spans.starts[row] : spans.stops[row]].tobytes()
         picture = decode(content, reading) if is_picture(content) else Refused(_length(len(content)))
+        if reading.value_range is not None and is_picture(content):
+            picture = Refused("is a picture, for which --range means nothing; leave it out")
         if isinstance(picture, Refused):
             reasons[row] = picture.reason
         else:

@@ -40,9 +40,14 @@ def names_rows(name: str) -> bool:
     return name.lower() in _ROWS
 
 
+def is_number(word: str) -> bool:
+    """Whether a word is a number as programs write them."""
+    return _NUMBER.fullmatch(word) is not None
+
+
 def label_of(word: str) -> int | None:
     """The label that a number stands for, -1 if for none, as `3`, `3.0`, `-1` and `nan`; None if it isn't such."""
-    if not _NUMBER.fullmatch(word):
+    if not is_number(word):
         return None
     value = float(word)
     if value == -1 or value != value:  # noqa: PLR0124  (not a number)
@@ -83,9 +88,7 @@ def read_vocabulary(words: Collection[str], name: str) -> Vocabulary:
         FormatError: there are more than 256.
     """
     found = {word for word in words if word}
-    if not found or (
-        all(_NUMBER.fullmatch(word) for word in found) and any(label_of(word) is not None for word in found)
-    ):
+    if not found or (all(map(is_number, found)) and any(label_of(word) is not None for word in found)):
         return NUMBERS
     if found <= {*_WORDS} | {word.capitalize() for word in _WORDS}:
         return Vocabulary({word: _WORDS.index(word.lower()) for word in found})
