@@ -30,7 +30,7 @@ def read_images(columns: Sequence[Any], reading: Reading, levels: Levels) -> tup
     """
     column = plain(columns[0])
     if len(columns) == 1 and (is_struct(column) or is_bytes(column.type)):
-        return _read_bytes(column, reading)
+        return _read_bytes(column, reading, levels)
     numbers = read_numbers(columns)
     pixels, wrong = levels(numbers.values)
     pixels, blank = shape_all(pixels.reshape(-1, *IMAGE_SHAPE), reading)
@@ -79,7 +79,7 @@ def is_bytes(kind: Any) -> bool:
     )
 
 
-def _read_bytes(column: Any, reading: Reading) -> tuple[Pixels, dict[int, str]]:
+def _read_bytes(column: Any, reading: Reading, levels: Levels) -> tuple[Pixels, dict[int, str]]:
     valid = valid_rows(column)
     if is_struct(column):
         column = plain(column.field("bytes"))  # keeps the slice, not the struct's nulls
@@ -89,21 +89,23 @@ def _read_bytes(column: Any, reading: Reading) -> tuple[Pixels, dict[int, str]]:
     raw = valid & (lengths == PIXELS)
     encoded = valid & _encoded(spans, data)
     raw &= ~encoded
-    pixels, blank = shape_all(_rows_of(data, spans.starts[raw]).reshape(-1, *IMAGE_SHAPE), reading)
+    places = np.flatnonzero(raw)
+    values, wrong = levels(_rows_of(data, spans.starts[raw]))
+    pixels, blank = shape_all(values.reshape(-1, *IMAGE_SHAPE), reading)
+    reasons = {int(places[row]): reason for row, reason in blank.items()}
+    reasons |= dict.fromkeys(places[wrong].tolist(), levels.reason)
     if raw.all():
-        return pixels, blank
+        return pixels, reasons
     images = np.zeros((len(column), *IMAGE_SHAPE), np.uint8)
     images[raw] = pixels
-    places = np.flatnonzero(raw)
-    reasons = {int(places[row]): reason for row, reason in blank.items()}
     others = np.flatnonzero(~raw)
-    contents = _contents(spans, data, others, valid)
-    images[others], wrong = decode_all(contents, reading)
-    return images, reasons | {int(others[row]): reason for row, reason in wrong.items()}
+    contents = _contents(spans, data, others, valid, ranged=reading.value_range is not None)
+    images[others], damaged = decode_all(contents, reading)
+    return images, reasons | {int(others[row]): reason for row, reason in damaged.items()}
 
 
 def _contents(
-    spans: "_Spans", data: Pixels, rows: NDArray[np.int64], valid: NDArray[np.bool_]
+    spans: "_Spans", data: Pixels, rows: NDArray[np.int64], valid: NDArray[np.bool_], *, ranged: bool
 ) -> list[bytes | Refused]:
     """The bytes of rows that should be pictures."""
     content = data.tobytes() if len(rows) * 2 > len(valid) else None
@@ -112,6 +114,8 @@ def _contents(
         picture = data[start:stop].tobytes() if content is None else content[start:stop]
         if not valid[row]:
             found.append(Refused("is null, expected an image"))
+        elif ranged and is_picture(picture):
+            found.append(Refused("is a picture, for which --range means nothing; leave it out"))
         else:
             found.append(picture if is_picture(picture) else Refused(_length(len(picture))))
     return found

@@ -11,7 +11,7 @@ SUFFIXES = {
     ARROW: (".arrow", ".feather", ".ipc"),
     TAR: (".tar", ".tar.gz", ".tgz"),
     ZIP: (".zip",),
-    CSV: (".csv", ".csv.gz"),
+    CSV: (".csv", ".csv.gz", ".tsv", ".tsv.gz"),
     ARRAYS: (".npy", ".npz", ".npy.gz", ".idx", ".idx.gz", "-ubyte", "-ubyte.gz", "-int", "-int.gz"),
 }
 _LAST = {suffix: kind for kind, suffixes in SUFFIXES.items() for suffix in suffixes if suffix.count(".") == 1}
@@ -79,7 +79,7 @@ def kind_of_content(start: bytes) -> str | None:
         (ARRAYS, start.startswith(_ZIP) and first.endswith(b".npy")),
         (ZIP, start.startswith(_ZIP)),
         (ARRAYS, start[:2] == b"\0\0" and len(start) > 3 and 0 < start[3] < 5),
-        (CSV, line.count(b",") > 20 and line.isascii() and b"\0" not in line),
+        (CSV, max(map(line.count, (b",", b";", b"\t"))) > 20 and line.isascii() and b"\0" not in line),
     ):
         if found:
             return kind

@@ -20,6 +20,7 @@ class PipedPlace(Place):
 
     def __init__(self, name: str) -> None:
         super().__init__(name, "", "file")
+        self.once = True
         digest = hashlib.sha256()
         with reported(name):
             self._copy = tempfile.TemporaryFile()  # noqa: SIM115  (open as long as the place is in use)

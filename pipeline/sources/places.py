@@ -34,6 +34,8 @@ class Place(ABC):
         """As the user typed it."""
         self.kind = kind
         """`file`, `folder` or `pattern`."""
+        self.once = False
+        """Whether it can be read in this process alone."""
         self._root = root
         """What the names of files are relative to; ends in a slash unless it is empty."""
         self._matching = matching

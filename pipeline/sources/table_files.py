@@ -8,9 +8,10 @@ from typing import Any, Self
 from pipeline.errors import FormatError
 from pipeline.sources.choose_columns import Chosen
 from pipeline.sources.columns import is_bytes
-from pipeline.sources.kinds import ARROW, SUFFIXES
+from pipeline.sources.kinds import ARROW, PARQUET, START, kind_of_content, kind_of_name
 from pipeline.sources.places import Place, reported
 from pipeline.sources.rows import MAX_ROWS
+from pipeline.sources.streams import Files
 
 _BATCH_BYTES = 16 << 20  # of what Arrow gives at a time
 _BUFFER = 1 << 20  # without one, Arrow reads the column of a whole row group at a time
@@ -131,4 +132,8 @@ def open_table(place: Place, name: str) -> TableFile:
     Raises:
         DataError: it can't be read; FormatError: it contradicts itself.
     """
-    return (_Arrow if place.ends(name, SUFFIXES[ARROW]) else _Parquet)(place, name)
+    kind = kind_of_name(place.bare(name))
+    if kind not in (ARROW, PARQUET):
+        with Files() as files, reported(place.full(name)):
+            kind = kind_of_content(files.stream(place, name).read(START))
+    return (_Arrow if kind == ARROW else _Parquet)(place, name)

@@ -468,7 +468,7 @@ COLUMNS = r"expected z_mean, z or latents as lists of 2 numbers, or 2 column\(s\
         ("z.npy", save_npy(Z * 1j), FormatError, r"holds complex64\[10, 2\], expected numbers"),
         ("z.npy", save_npy(Z.astype(str)), FormatError, r"holds text\[10, 2\], expected numbers"),
         ("z.npy", save_npy(Z[:0]), DataError, "holds no latents"),
-        ("z.npy", save_npy([[None, None]]), FormatError, r"of plain arrays \(pickled objects\)"),
+        ("z.npy", save_npy([[None, None]]), FormatError, r"of plain arrays .pickled objects"),
         ("z.npy", save_bytes(b""), DataError, "of plain arrays .EOF: reading magic string"),
         (
             "z.npy",
