@@ -4,6 +4,7 @@ import functools
 import inspect
 import json
 import logging
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, is_dataclass
@@ -201,7 +202,7 @@ def _read_range(text: str | None) -> tuple[float, float] | None:
         return None
     low, _, high = text.partition("..")
     try:
-        if float(low) < float(high):
+        if -math.inf < float(low) < float(high) < math.inf and not high.startswith("."):
             return float(low), float(high)
     except ValueError:
         pass
