@@ -185,6 +185,10 @@ class PileOptions:
     ] = False
     limit: Annotated[int | None, typer.Option(min=1, help="Take only so many rows from the start.")] = None
 
+    def __post_init__(self) -> None:
+        """Refuse wrong usage before anything is opened."""
+        _read_range(self.value_range)
+
     @property
     def reading(self) -> dict[str, Any]:
         """How `open_images` reads them."""
