@@ -112,6 +112,10 @@ def test_version() -> None:
         (["encode", "images.npy", "-o", "x", "--precision", "int4"], "'int4' is not one of 'float32', 'int8', 'fp16'"),
         (["encode", "images.npy", "-o", "x", "--on-error", "skip"], "'skip' is not one of 'fail', 'quarantine'"),
         (["encode", "images.npy", "-o", "x", "--batch-size", "0"], "x>=1"),
+        *[
+            (["encode", "images.npy", "-o", "x", f"--range={text}"], "no range of two numbers")
+            for text in ("1..0", "0:1", "0...5", "0..inf", "nan..1", "..")
+        ],
         (["incode"], "No such command"),
     ],
 )

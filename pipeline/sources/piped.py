@@ -43,6 +43,10 @@ class PipedPlace(Place):
         """See `Place.open`: each with a position of its own."""
         return io.BufferedReader(_Window(self._copy.fileno()), _PIECE)
 
+    def full(self, name: str) -> str:
+        """See `Place.full`."""
+        return "stdin" if name == "-" else name
+
     def fetch(self, names: Sequence[str]) -> list[bytes | Refused]:
         """See `Place.fetch`."""
         return [self.open(name).read() for name in names]
@@ -56,6 +60,8 @@ def _input(name: str) -> BinaryIO:
         return open(name, "rb")  # noqa: PTH123  (a path like /dev/fd/63 is opened as it is)
     if sys.stdin is None:
         raise DataError("stdin is closed; pipe the images into the command, or name a file")
+    if sys.stdin.buffer.closed:
+        raise DataError("stdin was read already; only one of images and labels can be -, name a file for the other")
     return sys.stdin.buffer
 
 

@@ -14,7 +14,7 @@ from pipeline.sources.rows import MAX_ROWS
 from pipeline.sources.streams import Files
 
 _BATCH_BYTES = 16 << 20  # of what Arrow gives at a time
-_BUFFER = 1 << 20  # without one, Arrow reads the column of a whole row group at a time
+_BUFFERS, _BUFFER = 16 << 20, 1 << 16  # of all columns and at least of each: without one, Arrow reads a whole group
 _ARROW_FILE = b"ARROW1"
 
 
@@ -69,11 +69,15 @@ class _Parquet(TableFile):
     def _open(self) -> None:
         import pyarrow.parquet as pq  # noqa: PLC0415
 
+        about = pq.read_metadata(self._stream)
         self._file = pq.ParquetFile(
-            self._stream, buffer_size=_BUFFER, pre_buffer=False, page_checksum_verification=True
+            self._stream,
+            metadata=about,
+            buffer_size=max(_BUFFER, _BUFFERS // max(16, about.num_columns)),
+            pre_buffer=False,
+            page_checksum_verification=True,
         )
         self.schema = self._file.schema_arrow
-        about = self._file.metadata
         self._groups = [about.row_group(group).num_rows for group in range(about.num_row_groups)]
         self.rows = about.num_rows
         if self.rows < 0 or min(self._groups, default=0) < 0 or sum(self._groups) != self.rows:

@@ -598,6 +598,14 @@ def test_a_bad_label_is_named_by_its_file(tmp_path: Path) -> None:
     assert bad_of(stretches) == {0: "l.npy row 0 has the label 300, expected 0 to 255"}
 
 
+def test_stdin_is_read_once_and_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    with pytest.raises(DataError, match="stdin is empty; expected an IDX"):
+        open_images("-")
+    with pytest.raises(DataError, match="stdin was read already; only one of images and labels can be -"):
+        open_images("-")
+
+
 def test_a_pipe_is_sent_to_no_other_process(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with ThreadPoolExecutor(1) as writer:
