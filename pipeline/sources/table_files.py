@@ -126,6 +126,7 @@ class _Arrow(TableFile):
                 continue
             batch = batch if batch is not None else self._file.get_batch(index)  # type: ignore[union-attr]
             batch = batch.select(list(columns))
+            batch.validate(full=True)  # Arrow ends the process over offsets that lead out of a buffer
             for at in range(0, rows, MAX_ROWS):
                 yield starts[index] + at, batch.slice(at, MAX_ROWS)
 
