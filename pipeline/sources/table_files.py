@@ -28,8 +28,12 @@ class TableFile(ABC):
         try:
             with reported(self.path):
                 self._open()
-        except BaseException:
+        except BaseException as error:
             self._stream.close()
+            if isinstance(error, MemoryError):
+                raise FormatError(
+                    f"{self.path} declares a batch that doesn't fit in memory; fetch it again, or write smaller ones"
+                ) from error
             raise
 
     schema: Any

@@ -914,6 +914,18 @@ def test_offsets_that_lead_out_of_an_arrow_file_are_named(tmp_path: Path) -> Non
         open_images(tmp_path / "x.arrow")
 
 
+def test_an_arrow_file_that_declares_more_than_fits_in_memory_is_named(tmp_path: Path) -> None:
+    stream(tmp_path / "x.arrow", table(image=column("binary", IMAGES)))
+    messages = pa.ipc.MessageReader.open_stream((tmp_path / "x.arrow").read_bytes())
+    sizes = [message.body.size for message in messages if message.body is not None]
+    size = max(sizes).to_bytes(8, "little")
+    (tmp_path / "x.arrow").write_bytes(
+        (tmp_path / "x.arrow").read_bytes().replace(size, (1 << 60).to_bytes(8, "little"))
+    )
+    with pytest.raises(DataError, match=r"x\.arrow declares a batch that doesn't fit in memory"):
+        open_images(tmp_path / "x.arrow")
+
+
 def test_the_range_is_that_of_all_values_not_of_the_first(tmp_path: Path) -> None:
     late = np.zeros((5000, 28, 28), np.float32)
     late[4999] = 255
