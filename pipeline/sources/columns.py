@@ -162,7 +162,7 @@ def _uneven(column: Any, width: type[np.int32] | type[np.int64]) -> _Spans:
     buffer = column.buffers()[1]
     if buffer is None or len(column) == 0:
         return _even(0, len(column), 0)
-    edges = np.frombuffer(buffer, width)[column.offset : column.offset + len(column) + 1].astype(np.int64)
+    edges = np.frombuffer(buffer, width, column.offset + len(column) + 1)[column.offset :].astype(np.int64)
     return _Spans(edges[:-1], edges[1:])
 
 
@@ -284,4 +284,4 @@ def numbers_of(column: Any) -> Array:
     rows = slice(column.offset, column.offset + len(column))
     if pa.types.is_boolean(column.type):
         return np.unpackbits(np.frombuffer(buffer, np.uint8), bitorder="little")[rows].astype(bool)
-    return np.frombuffer(buffer, column.type.to_pandas_dtype())[rows]
+    return np.frombuffer(buffer, column.type.to_pandas_dtype(), rows.stop if buffer else 0)[rows]

@@ -164,7 +164,8 @@ class _Labelled(ImageSource):
         self.labels_from, self.passed_over = place.name, source.passed_over
         self._source, self._place, self._reading, self._files = source, place, reading, Files()
         try:
-            self._labels = open_labels(self._files, place, reading)
+            with reported(place.name):
+                self._labels = open_labels(self._files, place, reading)
             self.classes = self._labels.classes
             if self.count is not None:
                 self._compare(self.count)

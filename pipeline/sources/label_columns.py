@@ -42,12 +42,17 @@ def read_column(place: Place, name: str, reading: Reading) -> tuple[list[Any] | 
             raise FormatError(
                 f"{file.path} has labels of type {kind} in column {column}, expected whole numbers or words"
             )
+        known: dict[Any, Any] = {}  # so that a word is held once
+        words, numbers = [], [np.empty(0, np.int16)]
         with reported(file.path):
-            found = [_values(batch.column(0)) for _, batch in file.batches(0, [column])]
+            for _, batch in file.batches(0, [column]):
+                values = _values(batch.column(0))
+                if isinstance(values, list):
+                    words += [known.setdefault(word, word) for word in values]
+                else:
+                    numbers.append(values)
         classes = class_names(file.schema, column)
-    if found and isinstance(found[0], list):
-        return [word for words in found for word in words], classes
-    return np.concatenate(found) if found else np.empty(0, np.int64), classes
+    return words or np.concatenate(numbers), classes
 
 
 def _values(column: Any) -> list[Any] | NDArray[Any]:

@@ -1,5 +1,6 @@
 """Labels: whole numbers from 0 to 255, whatever they are written as, and the names of classes."""
 
+import functools
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -45,6 +46,7 @@ def is_number(word: str) -> bool:
     return _NUMBER.fullmatch(word) is not None
 
 
+@functools.lru_cache(1024)
 def label_of(word: str) -> int | None:
     """The label that a number stands for, -1 if for none, as `3`, `3.0`, `-1` and `nan`; None if it isn't such."""
     if not is_number(word):

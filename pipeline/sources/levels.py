@@ -1,5 +1,6 @@
 """Numbers of any type as grey levels: 0 for the background, 255 for full ink."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,7 @@ class Levels:
         """Grey levels of `[m, ...]`, uint8 of that shape, and which rows hold a value outside the range: bool `[m]`."""
         if values.dtype == np.uint8 and (self.low, self.high) == _BYTE:
             return values, np.zeros(len(values), bool)
-        flat = values.reshape(len(values), -1)
+        flat = values.reshape(len(values), math.prod(values.shape[1:]))
         if values.dtype.kind != "b" and flat.size:
             wrong = ~((flat.min(axis=1) >= self.low) & (flat.max(axis=1) <= self.high))  # so that NaN is wrong
         else:

@@ -28,8 +28,12 @@ class TableFile(ABC):
         try:
             with reported(self.path):
                 self._open()
-        except BaseException:
+        except BaseException as error:
             self._stream.close()
+            if isinstance(error, MemoryError):
+                raise FormatError(
+                    f"{self.path} declares a batch that doesn't fit in memory; fetch it again, or write smaller ones"
+                ) from error
             raise
 
     schema: Any
@@ -126,6 +130,7 @@ class _Arrow(TableFile):
                 continue
             batch = batch if batch is not None else self._file.get_batch(index)  # type: ignore[union-attr]
             batch = batch.select(list(columns))
+            batch.validate(full=True)  # Arrow ends the process over offsets that lead out of a buffer
             for at in range(0, rows, MAX_ROWS):
                 yield starts[index] + at, batch.slice(at, MAX_ROWS)
 

@@ -895,6 +895,37 @@ def test_a_label_among_numbers_that_is_too_large_is_bad(tmp_path: Path) -> None:
     assert labels_of(stretches) == LABELS[1:]
 
 
+@pytest.mark.parametrize("kind", [pa.list_(pa.float32()), pa.binary()])
+def test_a_stretch_may_hold_nothing_good(kind: pa.DataType, tmp_path: Path) -> None:
+    good = FLAT[0].tobytes() if kind == pa.binary() else HALF[0].reshape(-1).tolist()
+    pq.write_table(table(image=pa.array([None] * 7 + [good], kind)), tmp_path / "x.parquet")
+    stretches = read_all(open_images(tmp_path / "x.parquet", value_range=None if kind != pa.binary() else (0, 255)), 7)
+    assert list(bad_of(stretches)) == list(range(7))
+    assert np.array_equal(pixels_of(stretches), IMAGES[:1])
+
+
+def test_offsets_that_lead_out_of_an_arrow_file_are_named(tmp_path: Path) -> None:
+    stream(tmp_path / "x.arrow", table(image=column("variable", IMAGES), label=NAMED))
+    content = (tmp_path / "x.arrow").read_bytes()
+    offsets = np.arange(0, 8 * 3, 3, dtype=np.int32).tobytes()  # of the first batch of labels
+    assert content.count(offsets) > 0
+    (tmp_path / "x.arrow").write_bytes(content.replace(offsets, offsets[:4] + b"\xff\xff\xff\x7f" + offsets[8:]))
+    with pytest.raises(DataError, match=r"x\.arrow .*can't be read: .*offset"):
+        open_images(tmp_path / "x.arrow")
+
+
+def test_an_arrow_file_that_declares_more_than_fits_in_memory_is_named(tmp_path: Path) -> None:
+    stream(tmp_path / "x.arrow", table(image=column("binary", IMAGES)))
+    messages = pa.ipc.MessageReader.open_stream((tmp_path / "x.arrow").read_bytes())
+    sizes = [message.body.size for message in messages if message.body is not None]
+    size = max(sizes).to_bytes(8, "little")
+    (tmp_path / "x.arrow").write_bytes(
+        (tmp_path / "x.arrow").read_bytes().replace(size, (1 << 60).to_bytes(8, "little"))
+    )
+    with pytest.raises(DataError, match=r"x\.arrow declares a batch that doesn't fit in memory"):
+        open_images(tmp_path / "x.arrow")
+
+
 def test_the_range_is_that_of_all_values_not_of_the_first(tmp_path: Path) -> None:
     late = np.zeros((5000, 28, 28), np.float32)
     late[4999] = 255
