@@ -87,6 +87,10 @@ def _open(place: Place, reading: Reading) -> ImageSource:
             return Lines(place, names, reading)
         case kinds.TAR:
             return Shards(place, names, reading)
+        case kinds.ZIP:
+            from pipeline.sources.zips import Zips  # noqa: PLC0415
+
+            return Zips(place, names, reading)
         case kinds.PICTURES:
             return Pictures(place, names, reading)
         case _:

@@ -121,10 +121,17 @@ class Pictures(ImageSource):
         names = [self._names[row] for row in range(start, stop)]
         images = [
             content if isinstance(content, Refused) else decode(content, self._reading)
-            for content in self._place.fetch(names)
+            for content in self._fetch(names)
         ]
         labels = [self._label(name) for name in names] if self.labelled else None
-        return gather(start, names, images, labels, self._place.full)
+        return gather(start, self._shown(names), images, labels, self._place.full)
+
+    def _fetch(self, names: list[str]) -> list[bytes | Refused]:
+        return self._place.fetch(names)
+
+    def _shown(self, names: list[str]) -> list[str]:
+        """Names as a human would type them, relative to the pile."""
+        return names
 
     def _label(self, name: str) -> int | Refused:
         return self._meaning(self._words.get(name.rpartition("/")[0], ""))
