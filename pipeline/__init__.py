@@ -1,4 +1,4 @@
-"""A batch pipeline around a variational autoencoder of MNIST digits."""
+"""A batch pipeline around a variational autoencoder of digits and other small images."""
 
 import os
 

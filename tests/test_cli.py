@@ -112,6 +112,10 @@ def test_version() -> None:
         (["encode", "images.npy", "-o", "x", "--precision", "int4"], "'int4' is not one of 'float32', 'int8', 'fp16'"),
         (["encode", "images.npy", "-o", "x", "--on-error", "skip"], "'skip' is not one of 'fail', 'quarantine'"),
         (["encode", "images.npy", "-o", "x", "--batch-size", "0"], "x>=1"),
+        *[
+            (["encode", "images.npy", "-o", "x", f"--range={text}"], "no range of two numbers")
+            for text in ("1..0", "0:1", "0...5", "0..inf", "nan..1", "..")
+        ],
         (["incode"], "No such command"),
     ],
 )
@@ -366,7 +370,7 @@ def test_names_that_are_not_text_are_names(name: bytes, environment: dict[str, s
     (here / given / f"{given}.png").write_bytes(b"not a picture")
     failed = vae("encode", given, "-o", f"{given}.npz", cwd=here, env=env)
     assert (failed.returncode, failed.stderr.count("\n")) == (1, 1)
-    assert "expected a PNG or JPEG picture" in failed.stderr
+    assert "expected a PNG, JPEG" in failed.stderr
     arguments = ["reconstruct", given, "--on-error", "quarantine", "-o"]
     done = vae(*arguments, f"{given}.npz", "--json", cwd=here, env=env)
     assert (done.returncode, done.stderr) == (3, "")

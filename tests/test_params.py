@@ -1,12 +1,15 @@
 """params.yaml is read into frozen types; every mistake in it is named."""
 
+import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import ValidationError
 
+from pipeline.data.datasets import DATASETS
 from pipeline.errors import ParamsError
-from pipeline.params import read_params
+from pipeline.params import Download, read_params
 
 REAL = Path(__file__).parent.parent / "params.yaml"
 
@@ -96,6 +99,13 @@ def test_what_holds_no_sections_is_refused(content: str, found: str, tmp_path: P
     (tmp_path / "params.yaml").write_text(content)
     with pytest.raises(ParamsError, match=f"holds {found}, sections of parameters were expected"):
         read_params(tmp_path / "params.yaml")
+
+
+def test_every_data_set_is_a_choice_and_may_stand_in_a_manifest() -> None:
+    known = [*DATASETS, "own"]
+    assert list(get_args(Download.model_fields["dataset"].annotation)) == known
+    schema = json.loads((REAL.parent / "docs/manifest.schema.json").read_text())
+    assert schema["properties"]["data"]["properties"]["source"]["enum"] == [*known, "sample"]
 
 
 def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:

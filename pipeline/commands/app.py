@@ -37,7 +37,7 @@ app = typer.Typer(
 
 @app.callback(invoke_without_command=True)
 def root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
-    """Train a variational autoencoder of MNIST digits, export it to ONNX, and run batch jobs with the result."""
+    """Train a variational autoencoder of digits or other small images, export it to ONNX, run batch jobs with it."""
     if version:
         typer.echo(__version__)
         raise typer.Exit

@@ -4,6 +4,7 @@ import functools
 import inspect
 import json
 import logging
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, is_dataclass
@@ -184,6 +185,10 @@ class PileOptions:
     ] = False
     limit: Annotated[int | None, typer.Option(min=1, help="Take only so many rows from the start.")] = None
 
+    def __post_init__(self) -> None:
+        """Refuse wrong usage before anything is opened."""
+        _read_range(self.value_range)
+
     @property
     def reading(self) -> dict[str, Any]:
         """How `open_images` reads them."""
@@ -201,7 +206,7 @@ def _read_range(text: str | None) -> tuple[float, float] | None:
         return None
     low, _, high = text.partition("..")
     try:
-        if float(low) < float(high):
+        if -math.inf < float(low) < float(high) < math.inf and not high.startswith("."):
             return float(low), float(high)
     except ValueError:
         pass

@@ -16,18 +16,33 @@ from pipeline.commands.options import CommonOptions, Exports, grouped
 def bench(
     exports: Exports = Path("exports"),
     *,
+    sources: Annotated[
+        bool, typer.Option("--sources", help="Measure instead how fast piles of each kind are read and encoded.")
+    ] = False,
     images: Annotated[
-        int, typer.Option(min=1000, help="How many images; a temporary file of 784 bytes for each is written.")
-    ] = 1_000_000,
+        int | None,
+        typer.Option(
+            min=1000,
+            help="How many images; temporary files of 784 bytes for each are written.  "
+            "[default: 1,000,000; 50,000 with --sources]",
+        ),
+    ] = None,
     rounds: Annotated[
         int, typer.Option(min=2, help="How many rounds at least; there are more where their figures disagree.")
     ] = 5,
     common: CommonOptions,
 ) -> None:
     """Measure how fast this machine encodes and decodes, as shares of the rate of its matrix products."""
+    log = logging.getLogger("pipeline").info
+    if sources:
+        from pipeline.tools.bench_sources import bench_sources
+
+        speeds = bench_sources(exports, images or 50_000, rounds, log)
+        common.show(asdict(speeds), str(speeds))
+        return
     from pipeline.tools.bench import bench as measure
 
-    report = measure(exports, images, rounds, logging.getLogger("pipeline").info)
+    report = measure(exports, images or 1_000_000, rounds, log)
     common.show(asdict(report), str(report))
 
 

@@ -44,7 +44,7 @@ def _emnist(split: str, noun: str, classes: tuple[str, ...], first_label: int = 
         f"EMNIST {split.capitalize()}",
         noun,
         classes,
-        "no licence stated; made from NIST Special Database 19",
+        "not stated; made from NIST Special Database 19",
         "Cohen, Afshar, Tapson & van Schaik, EMNIST: an extension of MNIST to handwritten letters (2017), "
         "arXiv:1702.05373",
     )

@@ -91,13 +91,14 @@ def _is_address(mirror: str) -> bool:
 
 def _unpacked_before(folder: Path, dataset: str) -> bool:
     """Whether an earlier run took the files out of the archive of this data set: they have no published checksums."""
-    if dataset not in DATASETS or not DATASETS[dataset].members or not (folder / SOURCE_FILE).exists():
+    if dataset not in DATASETS or not DATASETS[dataset].members:
         return False
-    recorded = read_json(folder / SOURCE_FILE, "download")
-    return recorded.get("source") == dataset and all(
-        (folder / file["name"]).exists() and sha256(folder / file["name"]) == file["sha256"]
-        for file in recorded["files"]
-    )
+    try:
+        recorded = read_json(folder / SOURCE_FILE, "download")
+        digests = {file["name"]: file["sha256"] for file in recorded["files"]}
+        return recorded["source"] == dataset and all(sha256(folder / name) == digests[name] for name in RAW_FILES)
+    except (DataError, KeyError, TypeError, FileNotFoundError):
+        return False
 
 
 def _fill(folder: Path, params: Download, mirrors: Sequence[str]) -> str:

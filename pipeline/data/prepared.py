@@ -36,6 +36,11 @@ class About:
         """The noun with its article."""
         return f"{'an' if self.noun[0] in 'aeiou' else 'a'} {self.noun}"
 
+    @property
+    def kind(self) -> str:
+        """What a class is called."""
+        return "class" if self.noun == "image" else self.noun
+
     def as_json(self) -> dict[str, Any]:
         """What `stats.json` holds."""
         return {**asdict(self), "classes": list(self.classes)}

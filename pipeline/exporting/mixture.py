@@ -1,7 +1,7 @@
-"""A better sampler than the prior: a mixture of Gaussians fitted to the latents of training digits, as ONNX.
+"""A better sampler than the prior: a mixture of Gaussians fitted to the latents of training images, as ONNX.
 
 Digits do not fill the prior evenly: it puts samples where the decoder has seen none. The mixture is fitted to draws
-from the aggregate posterior, q(z) = mean over digits of q(z|x) (Hoffman & Johnson 2016, "ELBO surgery").
+from the aggregate posterior, q(z) = mean over images of q(z|x) (Hoffman & Johnson 2016, "ELBO surgery").
 
     c = how many of the cumulative weights are <= uniform
     z = means[c] + factors[c] @ noise,  noise ~ N(0, I)
@@ -44,7 +44,7 @@ class GaussianMixture:
     factors: Floats
     """Lower Cholesky factors of the covariances: `[components, latent_dim, latent_dim]`."""
     log_likelihood: dict[str, float]
-    """Nats per draw from q(z|x) of a validation digit, on average, under the `mixture` and under the `prior`."""
+    """Nats per draw from q(z|x) of a validation image, on average, under the `mixture` and under the `prior`."""
 
     @property
     def latent_dim(self) -> int:
@@ -74,8 +74,8 @@ def fit_mixture(train: Floats, validation: Floats, components: int, seed: int) -
     """Fit by expectation maximisation, started by k-means; the same on every number of cores.
 
     Args:
-        train: draws from q(z|x) of training digits, `[n, latent_dim]`.
-        validation: the same of validation digits.
+        train: draws from q(z|x) of training images, `[n, latent_dim]`.
+        validation: the same of validation images.
         components: at most; fewer where a Gaussian would have fewer draws than its covariance has numbers.
         seed: of k-means.
     """

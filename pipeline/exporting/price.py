@@ -20,7 +20,7 @@ class Limits:
     """What both halves of a variant may cost at most; the manifest lists the part of each half as its budget."""
 
     negative_elbo: float
-    """Nats per validation digit, both halves being of the variant."""
+    """Nats per validation image, both halves being of the variant."""
     image: float
     """Mean difference of a pixel."""
     latent: float
@@ -39,7 +39,7 @@ BUDGETS = {
 
 @dataclass(frozen=True)
 class Price:
-    """Differences per role and output, over all validation digits, and the figures through the variant."""
+    """Differences per role and output, over all validation images, and the figures through the variant."""
 
     elbo: Elbo
     largest_difference: dict[str, dict[str, float]]
@@ -67,7 +67,7 @@ def price(exact: Mapping[str, Path], variant: Mapping[str, Path], images: NDArra
     Args:
         exact: the float32 files by role.
         variant: the variant's files by role.
-        images: validation digits, uint8 `[n, 28, 28]`.
+        images: validation images, uint8 `[n, 28, 28]`.
         seed: of the noise in the negative ELBO.
     """
     encoders, decoders = ([cls(files[role]) for files in (exact, variant)] for cls, role in _HALVES)

@@ -99,6 +99,10 @@ class Manifest:
     ir_version: int | None = None
     validation: Mapping[str, Any] | None = None
 
+    def checksums(self, folder: Path) -> dict[Path, str]:
+        """The SHA-256 of each file that it lists, by its path, where it lies in `folder`."""
+        return {folder / file.path: file.sha256 for file in self.files}
+
 
 def manifest_digest(content: Mapping[str, Any]) -> str:
     """SHA-256 of a manifest without its own entry for it, as JSON with sorted keys and no spaces."""

@@ -22,9 +22,11 @@ class Mixture(OnnxModel):
         Raises:
             ModelError: it is missing, not ONNX, or has another interface.
         """
-        if not (path / MODEL_FILE if path.is_dir() else path).is_file():
+        file = path / MODEL_FILE if path.is_dir() else path
+        if not file.is_file():
             raise ModelError(f"{path} was not found; draw from the prior, or run `vae export` to fit a mixture")
-        super().__init__(path, MIXTURE, provider="cpu")  # draws are the same wherever they are decoded
+        # The file, since the folder is part of a bundle and none itself. Draws are the same wherever they are decoded.
+        super().__init__(file, MIXTURE, provider="cpu")
 
     def _arguments(self) -> dict[str, Any]:
         return {"path": self.path}

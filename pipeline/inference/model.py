@@ -1,7 +1,8 @@
 """A model on ONNX Runtime: a file whose interface has been checked, and what it is."""
 
 import hashlib
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.errors import BundleError, ModelError
 from pipeline.inference.bundle import open_bundle
 from pipeline.inference.parallel import cores
-from pipeline.inference.tensor_file import find_external_tensor
+from pipeline.inference.tensor_file import find_external_tensors
 from pipeline.shared.interface import (
     FLOAT32,
     MANIFEST_FILE,
@@ -49,6 +50,7 @@ class OnnxModel:
         provider: str = AUTO,
         workers: int | None = None,
         batch_size: int = 512,
+        listed: Mapping[Path, str] | None = None,
     ) -> None:
         """Open a model.
 
@@ -59,6 +61,7 @@ class OnnxModel:
             provider: of ONNX Runtime: `cpu`, `cuda`, ...; `auto` takes the first that is there.
             workers: threads for many rows; by default one per core.
             batch_size: rows per call of ONNX Runtime. Changes speed, not results.
+            listed: files, by SHA-256, in which a model file may keep data; by default those of the bundle.
 
         Raises:
             ModelError: the file is missing, not ONNX, or has another interface; the provider is not there.
@@ -70,11 +73,12 @@ class OnnxModel:
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}, expected at least 1")
         self.interface = interface
-        self.path = _find(Path(path), interface, precision)
+        self.path, bundled = _find(Path(path), interface, precision)
         self.precision = precision
         self.workers = workers or cores()
         self.batch_size = batch_size
-        self._session, self.sha256 = open_session(self.path, provider)
+        self._given, self._listed = Path(path), listed
+        self._session, self.sha256 = open_session(self.path, provider, bundled if listed is None else listed)
         self.provider = _short(self._session.get_providers()[0])
         self.facts: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         self.latent_dim = self._check()
@@ -83,11 +87,16 @@ class OnnxModel:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """How it is opened again, and what it must be there."""
-        return _reopen, (type(self), self._arguments(), self.sha256, self.precision)
+        return _reopen, (type(self), self._arguments(), self.sha256)
 
     def _arguments(self) -> dict[str, Any]:
-        how = {"path": self.path, "provider": self.provider, "batch_size": self.batch_size}
-        return how | {"interface": self.interface} if type(self) is OnnxModel else how
+        how = {
+            "path": self._given,
+            "precision": self.precision,
+            "provider": self.provider,
+            "batch_size": self.batch_size,
+        }
+        return how | {"interface": self.interface, "listed": self._listed} if type(self) is OnnxModel else how
 
     def about(self) -> dict[str, str | int]:
         """What decides on the results, for manifests."""
@@ -134,9 +143,8 @@ class OnnxModel:
         return latent_dim or 0
 
 
-def _reopen(model: type[Any], arguments: dict[str, Any], sha256: str, precision: str) -> OnnxModel:
+def _reopen(model: type[Any], arguments: dict[str, Any], sha256: str) -> OnnxModel:
     opened: OnnxModel = model(**arguments)
-    opened.precision = precision  # which a file does not say that is named itself
     if opened.sha256 != sha256:
         raise ModelError(
             f"{opened.path} is another file here than where the job was started; copy the model here again"
@@ -144,11 +152,19 @@ def _reopen(model: type[Any], arguments: dict[str, Any], sha256: str, precision:
     return opened
 
 
-def open_session(path: Path, provider: str = "cpu") -> tuple[ort.InferenceSession, str]:
+def open_session(
+    path: Path, provider: str = "cpu", listed: Mapping[Path, str] | None = None
+) -> tuple[ort.InferenceSession, str]:
     """A session on an ONNX file, one thread per call, and the SHA-256 of the bytes that it runs.
 
+    Args:
+        path: the file.
+        provider: of ONNX Runtime.
+        listed: files, by SHA-256, in which it may keep data. If it does, the checksum is that of the checksums of the
+            model and of these files, in the order of their names.
+
     Raises:
-        ModelError: no such file, not ONNX, or not whole: some of its data lie in another file; or no such provider.
+        ModelError: no such file, not ONNX, or some of its data lie in a file that is not listed; or no such provider.
     """
     if not path.is_file():
         raise ModelError(f"{path} was not found; expected an ONNX file or a folder with {MODEL_FILE}")
@@ -158,16 +174,38 @@ def open_session(path: Path, provider: str = "cpu") -> tuple[ort.InferenceSessio
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
     try:
-        external = find_external_tensor(content)
-        session = None if external else ort.InferenceSession(content, options, providers=providers)
+        data = _read_data(path, find_external_tensors(content), listed or {})
+        if data:  # as bytes, so that what runs is what was checked
+            options.add_external_initializers_from_files_in_memory(
+                list(data), list(data.values()), list(map(len, data.values()))
+            )
+        session = ort.InferenceSession(content, options, providers=providers)
+    except ModelError:
+        raise
     except Exception as error:
         # ONNX Runtime raises a dozen unrelated classes; each means that the file cannot be run.
         raise ModelError(f"{path} is not a usable ONNX file: {one_line(error)}") from error
-    if external:
-        raise ModelError(
-            f"{path} keeps the data of its tensor {external} in another file; export it with its data inside"
-        )
-    return session, hashlib.sha256(content).hexdigest()
+    digests = [hashlib.sha256(one).hexdigest() for one in (content, *(data[name] for name in sorted(data)))]
+    return session, hashlib.sha256("".join(digests).encode()).hexdigest() if data else digests[0]
+
+
+def _read_data(path: Path, tensors: list[tuple[str, str]], listed: Mapping[Path, str]) -> dict[str, bytes]:
+    """The contents of the files in which a model keeps data, by the names that it has for them."""
+    data: dict[str, bytes] = {}
+    for tensor, name in tensors:
+        file = path.parent / name
+        # A listed path does not leave the folder; nor must a link, or a name that is written in another way.
+        linked = any(part.is_symlink() for part in (file, *file.parents) if path.parent in part.parents)
+        if not name or name != PurePosixPath(name).as_posix() or file not in listed or linked:
+            raise ModelError(
+                f"{path} keeps the data of its tensor {tensor} in another file; export it with its data inside, or "
+                f"give a bundle whose {MANIFEST_FILE} lists that file, in the folder of the model and no link"
+            )
+        if name not in data:
+            data[name] = file.read_bytes()
+            if hashlib.sha256(data[name]).hexdigest() != listed[file]:
+                raise BundleError(f"{file} was changed while it was read; download the bundle again")
+    return data
 
 
 def _providers(wanted: str) -> list[str]:
@@ -187,16 +225,16 @@ def _short(provider: str) -> str:
     return provider.removesuffix("ExecutionProvider").lower()
 
 
-def _find(path: Path, interface: Interface, precision: str) -> Path:
-    """The file of a model; the files of a bundle are checked before one of them is opened."""
+def _find(path: Path, interface: Interface, precision: str) -> tuple[Path, dict[Path, str]]:
+    """The file of a model, and the checksums of its bundle, whose files are checked before one of them is opened."""
     if not (path / MANIFEST_FILE).is_file():
         if precision != FLOAT32:
             raise ModelError(f"{path} holds no {MANIFEST_FILE} that names its {precision} variant; give a bundle")
-        return path / MODEL_FILE if path.is_dir() else path
+        return path / MODEL_FILE if path.is_dir() else path, {}
     bundle = open_bundle(path)
     if interface.role not in bundle.models:
         raise BundleError(f"{path} holds the {' and '.join(bundle.models)}, expected the {interface.role}")
     variants = bundle.models[interface.role].variants
     if precision not in variants:
         raise BundleError(f"{path} holds the variants {', '.join(variants)}, not {precision}; choose one of them")
-    return path / variants[precision].file
+    return path / variants[precision].file, bundle.checksums(path)

@@ -23,6 +23,7 @@ _FLOATS, _PACKED_FLOATS = (4, _FIXED32), (4, _BYTES)
 _INTEGERS, _PACKED_INTEGERS = (5, _VARINT), (5, _BYTES)
 _NAME, _RAW_DATA, _DOC_STRING = (8, _BYTES), (9, _BYTES), (12, _BYTES)
 _EXTERNAL_DATA, _DATA_LOCATION = (13, _BYTES), (14, _VARINT)
+_ENTRY_KEY, _ENTRY_VALUE = (1, _BYTES), (2, _BYTES)  # of StringStringEntryProto
 
 _SHAPE = {_DIMS, _PACKED_DIMS}
 _ONCE = {_DATA_TYPE, _NAME, _RAW_DATA, _DOC_STRING, _DATA_LOCATION}
@@ -73,12 +74,15 @@ def read_tensor(path: Path) -> tuple[str, Values]:
         raise FormatError(f"{path} is not a tensor of float32 or uint8: {error}") from error
 
 
-def find_external_tensor(model: bytes) -> str | None:
-    """The quoted name of a tensor that a serialized ModelProto keeps in another file; None if it holds all its data.
+def find_external_tensors(model: bytes) -> list[tuple[str, str]]:
+    """The quoted names of the tensors that a serialized ModelProto keeps in other files, each with the file's name.
+
+    That is as the model has it, relative to its folder; empty if there is none, or several.
 
     Raises:
         FormatError: not a protobuf message.
     """
+    found = []
     waiting = [("ModelProto", memoryview(model))]
     while waiting:
         kind, content = waiting.pop()
@@ -88,10 +92,10 @@ def find_external_tensor(model: bytes) -> str | None:
             if holder == "TensorProto":
                 name = _external_name(field.content)
                 if name is not None:
-                    return name
+                    found.append((name, _external_file(field.content)))
             elif holder is not None:
                 waiting.append((holder, field.content))
-    return None
+    return found
 
 
 def _external_name(tensor: memoryview) -> str | None:
@@ -100,6 +104,17 @@ def _external_name(tensor: memoryview) -> str | None:
     if _EXTERNAL_DATA not in fields and (_DATA_LOCATION not in fields or fields[_DATA_LOCATION].integer == 0):
         return None
     return ascii(bytes(fields[_NAME].content).decode(errors="replace") if _NAME in fields else "")
+
+
+def _external_file(tensor: memoryview) -> str:
+    """The name of the file in which the data of a tensor lie; empty unless there is exactly one."""
+    files = []
+    for field in _fields(tensor):
+        if field.key == _EXTERNAL_DATA:
+            entry = [(part.key, bytes(part.content)) for part in _fields(field.content)]
+            if (_ENTRY_KEY, b"location") in entry:
+                files += [value for key, value in entry if key == _ENTRY_VALUE]
+    return files[0].decode(errors="replace") if len(files) == 1 else ""
 
 
 def _parse_tensor(content: memoryview) -> tuple[str, Values]:

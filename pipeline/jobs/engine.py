@@ -6,11 +6,12 @@ can resume after any of them.
 """
 
 import contextlib
+import gc
 import itertools
 import logging
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -30,6 +31,8 @@ from pipeline.sources.rows import MAX_ROWS, describe
 log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
+_SWITCH_INTERVAL = 0.0005  # seconds
+_OBJECTS = 100_000
 _SHORT = 5.0  # seconds; the yardstick of a shorter job would cost too much of it
 
 T = TypeVar("T", bound=Stretch)
@@ -60,7 +63,10 @@ def run(job: Job[T], source: Source[T], target: Target, options: Options) -> Sum
     fingerprint = _fingerprint(job, source, target, options)
     resuming = read_journal(target.workspace, fingerprint) is not None
     target.refuse_others(job.name, picture=job.draws, resuming=resuming)
-    with open_workspace(target.workspace, fingerprint, target.intact, lambda: target.sent) as space:
+    with (
+        _many_rows(),
+        open_workspace(target.workspace, fingerprint, target.intact, lambda: target.sent) as space,
+    ):
         resumed, before = len(space.finished), sum(part.rows for part in space.finished)
         if resumed:
             log.info("resuming after %s finished part(s), %s rows", resumed, f"{before:,}")
@@ -100,6 +106,23 @@ def run(job: Job[T], source: Source[T], target: Target, options: Options) -> Sum
         dict(source.passed_over),
         remarks,
     )
+
+
+@contextlib.contextmanager
+def _many_rows() -> Iterator[None]:
+    """Python's own habits suit programs of few objects and few threads.
+
+    Thousands of rows are held as objects, none of which refers back: looking for cycles among them took half of the
+    time to read a tar file. And a thread that has read a picture waits for up to the switch interval to go on.
+    """
+    interval, threshold = sys.getswitchinterval(), gc.get_threshold()
+    sys.setswitchinterval(_SWITCH_INTERVAL)
+    gc.set_threshold(_OBJECTS, *threshold[1:])
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
+        gc.set_threshold(*threshold)
 
 
 def _total(source: Source[T], options: Options) -> int | None:

@@ -16,6 +16,7 @@ from pipeline.jobs.target import MANIFEST
 from pipeline.sources.places import Place, find_local, reported
 from pipeline.sources.remote import find_remote
 from pipeline.sources.rows import Refused
+from pipeline.sources.streams import Files
 
 _EXPECTED = "latents as .npy, .npz, .parquet, .arrow, .feather or .csv, or a folder or pattern of such files"
 
@@ -74,7 +75,7 @@ class FileLatents(LatentSource):
         self._place = place
         self._kind, self._names = _files(place)
         self.paths = [place.full(name) for name in self._names] if place.kind == "pattern" else [place.name]
-        self._open: tuple[int, Reader, BinaryIO] | None = None
+        self._open: tuple[int, Reader, Files] | None = None
         self._row = 0  # of the open file: the next that it gives
         self._starts = [0, *accumulate([self._opened(file).count for file in range(len(self._names))])]
         self.count = self._starts[-1]
@@ -123,9 +124,10 @@ class FileLatents(LatentSource):
             stream.close()
         path = self._place.full(self._names[file])
         with reported(path):
-            stream = self._place.open(self._names[file], seek=self._kind.seek)
+            stream = Files()
             try:
-                reader = self._kind.read(path, stream, self.latent_dim)
+                opened_file = stream.stream(self._place, self._names[file], seek=self._kind.seek)
+                reader = self._kind.read(path, opened_file, self.latent_dim)
             except BaseException:
                 stream.close()
                 raise

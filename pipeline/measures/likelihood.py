@@ -1,4 +1,4 @@
-"""Log-likelihood of binarised digits under the decoder, bounded by importance sampling, from the two ONNX models.
+"""Log-likelihood of binarised images under the decoder, bounded by importance sampling, from the two ONNX models.
 
 Burda, Grosse & Salakhutdinov, Importance Weighted Autoencoders (2015), arXiv:1509.00519, equation 8.
 All figures are nats per image, summed over pixels and latents and averaged over images.
@@ -113,7 +113,7 @@ def importance_bound(
 def estimate_likelihood(
     encoder: Encoder, decoder: Decoder, images: NDArray[np.uint8], draws: int, seed: int
 ) -> Likelihood:
-    """Bound -log p(x) of binarised digits from above.
+    """Bound -log p(x) of binarised images from above.
 
     The noise for image i comes from `numpy.random.default_rng([seed, i, 1])`, so that the result depends neither on
     the number of cores nor, for the first images, on how many follow.

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.data.prepared import About
 from pipeline.errors import DataError, FormatError
 
 # Paul Tol's "muted" scheme with its two lightest colours darkened for thin numerals, plus black: ten colours of
@@ -29,8 +30,9 @@ _SPLITS: dict[str, dict[str, Any]] = {  # distinguishable without colour as well
     "train": {"label": "training", "color": "#332288", "linestyle": "-", "marker": "o"},
     "eval": {"label": "validation", "color": "#CC6677", "linestyle": "--", "marker": "s", "markerfacecolor": "white"},
 }
-_LAYERS = 10  # the classes are drawn in turn, so that none covers the others
+_LAYERS = 10  # the classes are drawn in turn, so that none covers the others; many classes in fewer, to save time
 _SHAPES = "os^DvPX*<>"  # one for each ten classes whose names are too long to be drawn
+_LONGEST = 20  # characters of a name in a legend
 _MOST_CLASSES = 60  # in a legend, and with a small plot each
 
 Floats = NDArray[np.float32]
@@ -45,7 +47,7 @@ def most_active(kl_per_latent: Sequence[float], count: int) -> list[int]:
 def scatter_latents(
     z_mean: Floats,
     labels: NDArray[np.uint8] | None,
-    classes: Sequence[str],
+    about: About,
     kl_per_latent: Sequence[float],
     title: str,
     path: Path,
@@ -59,12 +61,12 @@ def scatter_latents(
     Args:
         z_mean: float32 `[n, latent_dim]`.
         labels: uint8 `[n]`, or None.
-        classes: the name of each label.
+        about: the names of the classes, and what they are called.
         kl_per_latent: one for each latent, in nats.
         title: of the picture.
         path: the PNG to write.
     """
-    axes = sorted(most_active(kl_per_latent, 2))
+    axes, classes = sorted(most_active(kl_per_latent, 2)), about.classes
     x = z_mean[:, axes[0]]
     single = len(axes) == 1
     groups = np.zeros(len(x), np.uint8) if labels is None else labels
@@ -87,20 +89,23 @@ def scatter_latents(
         upper = figure
     plot = upper.subplots()
     written = all(len(name) <= 2 and name.isalnum() and name.isascii() for name in classes)
-    for layer in range(_LAYERS):
+    layers = min(_LAYERS, 1 + 10 * _LAYERS // max(1, len(found)))
+    for layer in range(layers):
         for number in found or [0]:
-            rows = np.flatnonzero(groups == number)[layer::_LAYERS]
+            rows = np.flatnonzero(groups == number)[layer::layers]
             style = _style(number, classes[number] if written and found else None)
-            label = classes[number] if found and not written and layer == 0 and number in shown else None
+            named = found and not written and layer == 0 and number in shown
+            # Without the space a name that begins with an underscore would be left out.
+            label = f" {shortened(classes[number], _LONGEST)}" if named else None
             plot.scatter(x[rows], y[rows], linewidths=0, label=label, **style)
     if found and not written and not single:
         upper.legend(
             loc="outside right upper", frameon=False, ncols=1 + (len(shown) > 30), fontsize="small", markerscale=2
         )
     if single:
-        plot.set_yticks(found, [classes[number] for number in found])
+        plot.set_yticks(found, [shortened(classes[number], _LONGEST) for number in found])
     plot.set_xlabel(axis_label(axes[0], kl_per_latent))
-    plot.set_ylabel(("class" if found else "") if single else axis_label(axes[1], kl_per_latent))
+    plot.set_ylabel((about.kind if found else "") if single else axis_label(axes[1], kl_per_latent))
     notes = ["" if len(kl_per_latent) <= 2 else f": the 2 of {len(kl_per_latent)} with the largest KL"]
     if len(found) > len(shown):
         notes.append(f"\nbelow, the first {len(shown)} of {len(found)} classes")
@@ -139,8 +144,9 @@ def axis_label(latent: int, kl_per_latent: Sequence[float]) -> str:
 
 
 def shortened(name: str, most: int) -> str:
-    """The name of a class in at most so many characters."""
-    return name if len(name) <= most else f"{name[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
+    """The name of a class in at most so many characters, which Matplotlib takes for text and not for mathematics."""
+    text = name if len(name) <= most else f"{name[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
+    return text.replace("$", r"\$")
 
 
 def save(figure: Figure, path: Path, mode: Literal["RGB", "L"] = "RGB") -> None:

@@ -19,7 +19,7 @@ from pipeline.evaluating.definitions import HEADLINE, flatten, group_meaning
 from pipeline.evaluating.variants import variants
 from pipeline.inference.session import Decoder, Encoder, check_pair
 from pipeline.measures.elbo import kl_per_latent
-from pipeline.reporting.plots import scatter_latents, training_curves
+from pipeline.reporting.plots import scatter_latents, shortened, training_curves
 from pipeline.reporting.sheets import interpolations, manifold, traversals
 from pipeline.shared.files import atomic_file, atomic_folder
 from pipeline.shared.interface import MANIFEST_FILE
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pipeline.data.prepared import About
 
 _Words = str | dict[bool, str]  # whether the images have classes
+_LONGEST = 40  # characters of the name of a class in a title
 _TEMPLATES = Path(__file__).parent / "templates"
 _SHEETS = ("reconstructions.png", "prior.png", "mixture.png")  # of stage `generate`
 _OWN = ("latents.png", "manifold.png", "traversals.png", "interpolations.png", "training.png")
@@ -153,9 +154,9 @@ def _draw(inputs: Inputs, source: str, about: About, folder: Path) -> None:
     z_mean, z_log_var = encoder(images)
     kl = kl_per_latent(z_mean, z_log_var).mean(axis=0).tolist()
     title = f"Latents of {len(images):,} test {about.noun}s ({source})"
-    scatter_latents(z_mean, labels, about.classes, kl, title, folder / "latents.png")
+    scatter_latents(z_mean, labels, about, kl, title, folder / "latents.png")
     manifold(decoder, kl, source, folder / "manifold.png")
-    shows = f"test {about.noun}" if labels is None else f"test {about.noun}: {about.classes[labels[0]]}"
+    shows = f"test {about.noun}" + ("" if labels is None else f": {shortened(about.classes[labels[0]], _LONGEST)}")
     traversals(decoder, z_mean[0], shows, kl, source, folder / "traversals.png")
     interpolations(decoder, images, labels, z_mean, about, source, folder / "interpolations.png")
 

@@ -93,7 +93,7 @@ MIXTURE = Interface(
         Tensor("uniform", "float32", (BATCH,), "drawn uniformly from [0, 1): picks a Gaussian"),
         Tensor("noise", "float32", (BATCH, LATENT), "drawn from N(0, I)"),
     ),
-    outputs=(Tensor("z", "float32", (BATCH, LATENT), "latents for the decoder, distributed as those of digits"),),
+    outputs=(Tensor("z", "float32", (BATCH, LATENT), "latents for the decoder, distributed as those of images"),),
     folder="decoder/mixture",
     apart=True,
 )

@@ -115,11 +115,18 @@ class Archive:
 
     def open(self, array: str) -> ArrayStream:
         """One of the arrays."""
+        return _open_npy(self.name, self._member(array), ".npz")
+
+    def about(self, array: str) -> tuple[tuple[int, ...], str]:
+        """The shape of one of the arrays, and its type in words: `text`, `pickled`, or NumPy's."""
+        shape, _, dtype = _read_header(self.name, self._member(array), ".npz")
+        return tuple(shape), "pickled" if dtype.hasobject else "text" if dtype.kind in "US" else str(dtype)
+
+    def _member(self, array: str) -> IO[bytes]:
         try:
-            member = self._zip.open(f"{array}.npy")
+            return self._zip.open(f"{array}.npy")
         except _BAD_ZIP as error:
             raise _unreadable(self.name, ".npz", error) from error
-        return _open_npy(self.name, member, ".npz")
 
 
 def open_array(files: Files, place: Place, name: str) -> ArrayStream:
@@ -131,22 +138,50 @@ def open_array(files: Files, place: Place, name: str) -> ArrayStream:
     path = place.full(name)
     file = files.content(place, name)
     with reported(path):
-        size = size_of(file)
         if file.peek(len(NPY)).startswith(NPY) or place.ends(name, (".npy", ".npy.gz")):
-            stream = _open_npy(path, file, ".npy")
-        else:
-            stream = ArrayStream(path, file, *read_idx_header(path, file))
-        count = math.prod(stream.shape)
-        if size is not None and size - file.tell() != count * stream.dtype.itemsize:
-            raise FormatError(
-                f"{path} declares {count:,} elements {stream.shape} and holds "
-                f"{(size - file.tell()) / stream.dtype.itemsize:,.0f}; fetch it again"
-            )
+            return read_npy(path, file)
+        size = size_of(file)
+        stream = ArrayStream(path, file, *read_idx_header(path, file))
+        _check_size(stream, file, size)
+        return stream
+
+
+def read_npy(name: str, file: BinaryIO) -> ArrayStream:
+    """The array of an `.npy` file at whose start one stands.
+
+    Raises:
+        FormatError: it is none, or holds more or less than its header declares.
+    """
+    size = size_of(file)
+    stream = _open_npy(name, file, ".npy")
+    _check_size(stream, file, size)
     return stream
+
+
+def _check_size(stream: ArrayStream, file: BinaryIO, size: int | None) -> None:
+    """Hold a file whose size is known to what its header, which was read, declares."""
+    if size is None:
+        return
+    count, found = math.prod(stream.shape), (size - file.tell()) / max(1, stream.dtype.itemsize)
+    if count != found:
+        raise FormatError(
+            f"{stream.name} declares {count:,} elements {stream.shape} and holds {found:,.0f}; fetch it again"
+        )
 
 
 def _open_npy(name: str, file: IO[bytes], suffix: str) -> ArrayStream:
     """Read the header of an array of numbers or text, strictly."""
+    shape, fortran, dtype = _read_header(name, file, suffix)
+    if dtype.hasobject:
+        raise _unreadable(name, suffix, ValueError("pickled objects: for words, say dtype=str"))
+    with suppress(OverflowError):
+        np.intp(math.prod(shape) * max(1, dtype.itemsize))
+        return (_ColumnStream if fortran and len(shape) > 1 else ArrayStream)(name, file, dtype, tuple(shape))
+    raise FormatError(f"{name} declares {dtype}{list(shape)}, more than fits in memory; write it again")
+
+
+def _read_header(name: str, file: IO[bytes], suffix: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """The shape of an array, whether it is in Fortran order, and its type."""
     try:
         version = npy.read_magic(file)
         readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
@@ -154,14 +189,11 @@ def _open_npy(name: str, file: IO[bytes], suffix: str) -> ArrayStream:
             raise ValueError(f"version {version}")
         with warnings.catch_warnings(action="ignore"):  # over headers of Python 2
             shape, fortran, dtype = readers[version](file)
-        if any(size < 0 for size in shape) or dtype.hasobject:
-            raise ValueError("pickled objects" if dtype.hasobject else f"shape {shape}")
+        if any(size < 0 for size in shape):
+            raise ValueError(f"shape {shape}")
     except (*_UNREADABLE, *_BAD_ZIP) as error:
         raise _unreadable(name, suffix, error) from error
-    with suppress(OverflowError):
-        np.intp(math.prod(shape) * max(1, dtype.itemsize))
-        return (_ColumnStream if fortran and len(shape) > 1 else ArrayStream)(name, file, dtype, tuple(shape))
-    raise FormatError(f"{name} declares {dtype}{list(shape)}, more than fits in memory; write it again")
+    return shape, fortran, dtype
 
 
 def _unreadable(name: str, suffix: str, error: Exception) -> FormatError:

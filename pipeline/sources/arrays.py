@@ -1,5 +1,6 @@
 """Images that lie one after the other in arrays: IDX, `.npy` and `.npz` files."""
 
+import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from itertools import accumulate
@@ -9,18 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import FormatError
+from pipeline.shared.interface import IMAGE_SHAPE
 from pipeline.sources.array_files import ZIP, Archive, ArrayStream, open_array
-from pipeline.sources.kinds import kind_of_name
+from pipeline.sources.kinds import ARRAYS, SUFFIXES, kind_of_name
 from pipeline.sources.label_files import LabelStream
 from pipeline.sources.levels import BYTES, Levels, find_levels
 from pipeline.sources.pairs import Layout, choose_pair, read_layout
 from pipeline.sources.pixels import misfit, shape_all, to_grey
 from pipeline.sources.places import Names, Place
-from pipeline.sources.reading import Reading
-from pipeline.sources.rows import BadRow, ImageSource, Labels, Pixels, Rows, join
+from pipeline.sources.reading import NONE, Reading
+from pipeline.sources.rows import ImageSource, Labels, Pixels, Rows, join, select
 from pipeline.sources.streams import Files
 
-SUFFIXES = ".npy", ".npz", ".npy.gz", "-ubyte", "-ubyte.gz", ".idx", ".idx.gz", "-int", "-int.gz"
 _HELD = 64 << 20  # bytes of one stretch that wait for their conversion; of larger ones, rows are converted at once
 _LOOKED_AT = 16 << 20  # bytes at a time to find the range of values
 
@@ -49,13 +50,12 @@ class _File:
 
     def _open(self, place: Place, name: str, reading: Reading) -> tuple[ArrayStream, LabelStream | None]:
         if not (place.ends(name, ".npz") or self._is_nameless_zip(place, name)):
+            for option, wanted in (("--array", reading.array), ("--labels-from", reading.labels_from)):
+                if wanted not in (None, NONE):
+                    raise FormatError(f"{place.full(name)} holds one array, without a name; leave {option} out")
             return open_array(self._files, place, name), None
         archive = Archive(place.full(name), self._files.stream(place, name, seek=True))
-        about = {}
-        for array in archive.names:
-            stream = archive.open(array)
-            about[array] = stream.shape, "text" if stream.dtype.kind in "US" else str(stream.dtype)
-        images, labels = choose_pair(archive.name, about, reading)
+        images, labels = choose_pair(archive.name, {array: archive.about(array) for array in archive.names}, reading)
         if labels is None:
             return archive.open(images), None
         return archive.open(images), LabelStream.of_array(lambda: archive.open(labels), f"array {labels}")
@@ -88,7 +88,7 @@ class Arrays(ImageSource):
 
     def state(self) -> str:
         """See `ImageSource.state`."""
-        return self._place.state(SUFFIXES, self._reading)
+        return self._place.state(SUFFIXES[ARRAYS], self._reading)
 
     def read(self, start: int, stop: int) -> Callable[[], Rows]:
         """See `ImageSource.read`."""
@@ -106,12 +106,12 @@ class Arrays(ImageSource):
         if self._reading.value_range is not None:
             return Levels(*self._reading.value_range)
 
-        def pieces() -> Iterator[NDArray[Any]]:
+        def pieces() -> Iterator[tuple[str, NDArray[Any]]]:
             for index in range(len(self._names)):
                 file = self._open(index)
                 step = max(1, _LOOKED_AT // file.images.row_bytes)
                 for at in range(0, len(file.images), step):
-                    yield file.images.read(at, min(at + step, len(file.images)))
+                    yield file.images.name, file.images.read(at, min(at + step, len(file.images)))
                 file.close()
 
         return find_levels(self.name, pieces())
@@ -140,37 +140,29 @@ class Arrays(ImageSource):
             parts.append(self._convert(file, values))
         return lambda: self._rows(start, parts, labels, offset)
 
-    def _convert(self, file: _File, values: NDArray[Any]) -> tuple[Pixels, NDArray[np.bool_]]:
-        """28 x 28 grey levels, and which rows hold other values."""
+    def _convert(self, file: _File, values: NDArray[Any]) -> tuple[Pixels, dict[int, str]]:
+        """28 x 28 grey levels, and what is wrong with some rows."""
         pixels, wrong = self._levels(_arranged(values, file.layout))
-        return shape_all(to_grey(pixels) if pixels.ndim == 4 else pixels, self._reading), wrong
+        images, reasons = shape_all(to_grey(pixels) if pixels.ndim == 4 else pixels, self._reading)
+        return images, reasons | dict.fromkeys(np.flatnonzero(wrong).tolist(), self._levels.reason)
 
     def _rows(
         self,
         start: int,
-        parts: list[tuple[Pixels, NDArray[np.bool_]]],
+        parts: list[tuple[Pixels, dict[int, str]]],
         labels: tuple[Labels, dict[int, str]] | None,
         offset: int,
     ) -> Rows:
         pixels = parts[0][0] if len(parts) == 1 else np.concatenate([part for part, _ in parts])
-        wrong = np.concatenate([flags for _, flags in parts])
-        reasons = dict.fromkeys(np.flatnonzero(wrong).tolist(), self._levels.reason)
+        firsts = accumulate((len(part) for part, _ in parts), initial=0)
+        reasons = {
+            first + row: reason for first, (_, some) in zip(firsts, parts, strict=False) for row, reason in some.items()
+        }
         numbers, unknown = (None, {}) if labels is None else labels
+        if numbers is None and self.labelled:  # by another file
+            numbers = np.full(len(pixels), -1, np.int16)
         name = self._place.full(self._names[bisect_right(self._starts, start) - 1])
-        return refuse(start, pixels, numbers, unknown | reasons, lambda row: f"{name} row {start - offset + row}")
-
-
-def refuse(
-    start: int, pixels: Pixels, labels: Labels | None, reasons: dict[int, str], name: Callable[[int], str]
-) -> Rows:
-    """Rows from all images, and what is wrong with some of them."""
-    stop = start + len(pixels)
-    if not reasons:
-        return Rows(start, stop, np.ascontiguousarray(pixels), labels)
-    good = np.ones(len(pixels), bool)
-    good[list(reasons)] = False
-    bad = tuple(BadRow(start + row, name(row), reasons[row]) for row in sorted(reasons))
-    return Rows(start, stop, np.ascontiguousarray(pixels[good]), None if labels is None else labels[good], bad)
+        return select(start, pixels, unknown | reasons, numbers, lambda row: f"{name} row {start - offset + row}")
 
 
 def _check(images: ArrayStream, reading: Reading) -> Layout:
@@ -182,8 +174,20 @@ def _check(images: ArrayStream, reading: Reading) -> Layout:
             f"{'; each ' + reason if reason else ''}"
         )
     if layout.alone:
+        if layout.channels == 1 and (layout.height, layout.width) != IMAGE_SHAPE:
+            _refuse_flat(images, layout)
         images.as_one_row()
     return layout
+
+
+def _refuse_flat(images: ArrayStream, layout: Layout) -> None:
+    """What may be one image as well as many of which each is a row, as scikit-learn has them."""
+    side = math.isqrt(layout.width)
+    if side * side == layout.width and layout.height != layout.width:
+        raise FormatError(
+            f"{images.name} holds {images}, one image or {layout.height:,} of {side} x {side}; save "
+            f"array.reshape(-1, {side}, {side}), or array[None] if it is one"
+        )
 
 
 def _arranged(values: NDArray[Any], layout: Layout) -> NDArray[Any]:

@@ -2,12 +2,13 @@
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from pipeline.errors import FormatError
 from pipeline.shared.interface import PIXELS
 from pipeline.sources.columns import is_bytes
-from pipeline.sources.labels import names_labels
+from pipeline.sources.labels import names_labels, names_rows
 from pipeline.sources.reading import NONE, Reading
 
 _IMAGES = "image", "images", "img", "pixels", "picture"
@@ -42,7 +43,9 @@ def choose_columns(path: str, schema: Any, reading: Reading) -> Chosen:
             )
     else:
         images = _choose_images(path, schema, labels)
-    return Chosen(images, labels, _class_names(schema, labels))
+        if labels is None and reading.labels_from is None and len(images) == PIXELS:
+            labels = numbered_label([name for name in schema.names if not names_rows(name)])
+    return Chosen(images, labels, class_names(schema, labels))
 
 
 _EXPECTED = f"a column of {PIXELS} bytes or numbers, or of pictures"
@@ -60,11 +63,12 @@ def _choose_images(path: str, schema: Any, labels: str | None) -> tuple[str, ...
             break
     if len(fitting) == 1 and schema.names.count(fitting[0]) == 1:
         return tuple(fitting)
-    if not fitting and (pixels := pixel_columns([column.name for column in schema if _is_number(column.type)], labels)):
+    numbers = [column.name for column in schema if _is_number(column.type) and not names_rows(column.name)]
+    if not fitting and (pixels := pixel_columns(numbers, labels or numbered_label(numbers))):
         return pixels
     raise FormatError(
         f"{path} has the columns {describe_columns(schema)}; expected one column `image` of {PIXELS} bytes or numbers, "
-        f"or of pictures, or {PIXELS} columns of numbers; --array names one"
+        f"or of pictures, or {PIXELS} columns of numbers; --array names one, --labels-from that of labels"
     )
 
 
@@ -75,17 +79,42 @@ def _choose_labels(path: str, schema: Any, reading: Reading) -> str | None:
         _demand(path, schema, reading.labels_from, "--labels-from")
         name = reading.labels_from
     else:
-        named = [one.name for one in schema if names_labels(one.name) and not holds_images(one.type, named=False)]
+        named = [one for one in schema if names_labels(one.name)]
+        images = [one for one in schema if holds_images(one.type, named=one.name.lower() in _IMAGES)]
+        named = [one for one in named if images != [one] and str(one.type) != "null"]  # the only images; nothing
         if not named:
             return None
-        name = "label" if "label" in named else named[0]
+        name = next((one.name for one in named if one.name == "label"), named[0].name)
+        if schema.names.count(name) > 1:
+            raise FormatError(f"{path} has several columns {name}; --labels-from names another, or none")
     kind = schema.field(name).type
-    if not _is_label(kind):
+    if not is_label(kind):
         raise FormatError(
             f"{path} has labels of type {kind} in column {name}, expected whole numbers or words; "
             "--labels-from names another column, or none"
         )
     return name
+
+
+def choose_label(path: str, names: Sequence[str], reading: Reading) -> str:
+    """The column of labels in a file of labels: the one that is asked for, or called so, or the only one.
+
+    Raises:
+        FormatError: there is none, or several may be it.
+    """
+    if reading.labels_from is not None:
+        fitting = [name for name in names if name == reading.labels_from]
+    elif "label" in names:
+        fitting = [name for name in names if name == "label"]
+    else:
+        fitting = [name for name in names if names_labels(name)] or [name for name in names if not names_rows(name)]
+    if len(fitting) == 1:
+        return fitting[0]
+    listed = ", ".join(names)
+    shown = listed if len(listed) <= _LONGEST else f"{listed[:_LONGEST]}..."
+    if reading.labels_from is not None:
+        raise FormatError(f"{path} has no column {reading.labels_from!r} for --labels-from; it has {shown}")
+    raise FormatError(f"{path} has the columns {shown}; --labels-from names that of labels")
 
 
 def _demand(path: str, schema: Any, name: str, option: str) -> None:
@@ -94,19 +123,25 @@ def _demand(path: str, schema: Any, name: str, option: str) -> None:
 
 
 def pixel_columns(names: list[str], labels: str | None) -> tuple[str, ...]:
-    """The 784 columns of one pixel each, in the order of the table: all but that of labels, or those that are numbered.
+    """The 784 columns of one pixel each: those that are numbered, in that order, or else all but that of labels.
 
-    `pixel0`, `1x1` and `42` are numbered. None if there are not 784.
+    `pixel0`, `1x1` and `42` are numbered. Empty if there are not 784.
     """
     others = [name for name in names if name != labels]
-    if len(others) == PIXELS and len(set(others)) == PIXELS:
-        return tuple(others)
-    stems: dict[str, list[str]] = {}
+    stems: dict[str, dict[tuple[int, ...], str]] = {}
     for name in others:
         if match := _PIXEL.fullmatch(name):
-            stems.setdefault(match["stem"], []).append(name)
+            place = tuple(map(int, match["number"].split("x")))
+            stems.setdefault(match["stem"], {})[place] = name
     fitting = [found for found in stems.values() if len(found) == PIXELS]
-    return tuple(fitting[0]) if len(fitting) == 1 else ()
+    if len(fitting) == 1:
+        return tuple(fitting[0][place] for place in sorted(fitting[0]))  # a program may have sorted them as text
+    return tuple(others) if len(others) == len(set(others)) == PIXELS else ()
+
+
+def numbered_label(names: list[str]) -> str | None:
+    """The column of labels where all are numbered from 0 on, one more than there are pixels: the first."""
+    return names[0] if names == [str(place) for place in range(PIXELS + 1)] else None
 
 
 def describe_columns(schema: Any) -> str:
@@ -147,7 +182,8 @@ def _is_number(kind: Any) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
 
 
-def _is_label(kind: Any) -> bool:
+def is_label(kind: Any) -> bool:
+    """Whether a column of this Arrow type may hold labels."""
     import pyarrow as pa  # noqa: PLC0415
 
     if pa.types.is_dictionary(kind):
@@ -156,9 +192,9 @@ def _is_label(kind: Any) -> bool:
     return _is_number(kind) or bool(words)
 
 
-def _class_names(schema: Any, labels: str | None) -> tuple[str, ...]:
+def class_names(schema: Any, labels: str | None) -> tuple[str, ...]:
     """What Hugging Face's `ClassLabel` says in the metadata of the schema, or a result of ours."""
-    found: Any = (schema.metadata or {}).get(b"classes")
+    found: Any = (schema.metadata or {}).get(b"classes") if labels == "label" else None
     try:
         if found is not None:
             return tuple(map(str, json.loads(found)))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.shared.interface import IMAGE_SHAPE, PIXELS
 from pipeline.sources.kinds import is_picture
 from pipeline.sources.levels import Levels
-from pipeline.sources.pictures import JPEG, JPEG_END, PNG, decode
+from pipeline.sources.pictures import JPEG, JPEG_END, PNG, decode_all
 from pipeline.sources.pixels import shape_all
 from pipeline.sources.reading import Reading
 from pipeline.sources.rows import Pixels, Refused
@@ -30,11 +30,12 @@ def read_images(columns: Sequence[Any], reading: Reading, levels: Levels) -> tup
     """
     column = plain(columns[0])
     if len(columns) == 1 and (is_struct(column) or is_bytes(column.type)):
-        return _read_bytes(column, reading)
+        return _read_bytes(column, reading, levels)
     numbers = read_numbers(columns)
     pixels, wrong = levels(numbers.values)
-    pixels = shape_all(pixels.reshape(-1, *IMAGE_SHAPE), reading)
-    reasons = numbers.reasons | dict.fromkeys(numbers.rows[wrong].tolist(), levels.reason)
+    pixels, blank = shape_all(pixels.reshape(-1, *IMAGE_SHAPE), reading)
+    reasons = numbers.reasons | {int(numbers.rows[row]): reason for row, reason in blank.items()}
+    reasons |= dict.fromkeys(numbers.rows[wrong].tolist(), levels.reason)
     if len(numbers.rows) == len(column):
         return pixels, reasons
     images = np.zeros((len(column), *IMAGE_SHAPE), np.uint8)
@@ -78,8 +79,7 @@ def is_bytes(kind: Any) -> bool:
     )
 
 
-def _read_bytes(column: Any, reading: Reading) -> tuple[Pixels, dict[int, str]]:
-    reasons: dict[int, str] = {}
+def _read_bytes(column: Any, reading: Reading, levels: Levels) -> tuple[Pixels, dict[int, str]]:
     valid = valid_rows(column)
     if is_struct(column):
         column = plain(column.field("bytes"))  # keeps the slice, not the struct's nulls
@@ -89,21 +89,36 @@ def _read_bytes(column: Any, reading: Reading) -> tuple[Pixels, dict[int, str]]:
     raw = valid & (lengths == PIXELS)
     encoded = valid & _encoded(spans, data)
     raw &= ~encoded
+    places = np.flatnonzero(raw)
+    values, wrong = levels(_rows_of(data, spans.starts[raw]))
+    pixels, blank = shape_all(values.reshape(-1, *IMAGE_SHAPE), reading)
+    reasons = {int(places[row]): reason for row, reason in blank.items()}
+    reasons |= dict.fromkeys(places[wrong].tolist(), levels.reason)
     if raw.all():
-        return shape_all(_rows_of(data, spans.starts).reshape(-1, *IMAGE_SHAPE), reading), reasons
+        return pixels, reasons
     images = np.zeros((len(column), *IMAGE_SHAPE), np.uint8)
-    images[raw] = shape_all(_rows_of(data, spans.starts[raw]).reshape(-1, *IMAGE_SHAPE), reading)
-    for row in np.flatnonzero(~raw).tolist():
+    images[raw] = pixels
+    others = np.flatnonzero(~raw)
+    contents = _contents(spans, data, others, valid, ranged=reading.value_range is not None)
+    images[others], damaged = decode_all(contents, reading)
+    return images, reasons | {int(others[row]): reason for row, reason in damaged.items()}
+
+
+def _contents(
+    spans: "_Spans", data: Pixels, rows: NDArray[np.int64], valid: NDArray[np.bool_], *, ranged: bool
+) -> list[bytes | Refused]:
+    """The bytes of rows that should be pictures."""
+    content = data.tobytes() if len(rows) * 2 > len(valid) else None
+    found: list[bytes | Refused] = []
+    for row, start, stop in zip(rows.tolist(), spans.starts[rows].tolist(), spans.stops[rows].tolist(), strict=True):
+        picture = data[start:stop].tobytes() if content is None else content[start:stop]
         if not valid[row]:
-            reasons[row] = "is null, expected an image"
-            continue
-        content = data[spans.starts[row] : spans.stops[row]].tobytes()
-        picture = decode(content, reading) if is_picture(content) else Refused(_length(len(content)))
-        if isinstance(picture, Refused):
-            reasons[row] = picture.reason
+            found.append(Refused("is null, expected an image"))
+        elif ranged and is_picture(picture):
+            found.append(Refused("is a picture, for which --range means nothing; leave it out"))
         else:
-            images[row] = picture
-    return images, reasons
+            found.append(picture if is_picture(picture) else Refused(_length(len(picture))))
+    return found
 
 
 def _length(found: int) -> str:

@@ -1,8 +1,9 @@
 """CSV files of images: a line for each, 784 numbers and perhaps a label."""
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from bisect import bisect_right
+from collections.abc import Callable, Generator, Iterator, Sequence
+from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,19 +11,21 @@ from numpy.typing import NDArray
 
 from pipeline.errors import DataError, FormatError
 from pipeline.shared.interface import IMAGE_SHAPE, PIXELS
-from pipeline.sources.arrays import refuse
-from pipeline.sources.choose_columns import pixel_columns
+from pipeline.sources.choose_columns import numbered_label, pixel_columns
 from pipeline.sources.kinds import CSV, SUFFIXES
-from pipeline.sources.labels import NUMBERS, Vocabulary, names_labels, number_of, read_vocabulary, to_labels
+from pipeline.sources.labels import NUMBERS, Vocabulary, names_labels, names_rows, read_vocabulary, to_labels
 from pipeline.sources.levels import BYTES, Levels, find_levels
 from pipeline.sources.pixels import shape_all
 from pipeline.sources.places import Names, Place, reported
 from pipeline.sources.reading import NONE, Reading
-from pipeline.sources.rows import MAX_ROWS, ImageSource, Rows, join
+from pipeline.sources.rows import MAX_ROWS, ImageSource, Rows, join, select
 from pipeline.sources.streams import Files
 
 _DELIMITERS = ",;\t"
-_SHOWN = 6  # names of columns in a message
+_SHOWN, _WIDE = 6, 20  # names of columns in a message, and characters of each
+_LONGEST = 1 << 20  # bytes of a line
+_BOM, _UTF16 = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
+_FRACTIONS = "holds fractions up to 1, but the first rows whole numbers from 0 to 255; give all rows one range"
 
 
 class _Head(NamedTuple):
@@ -43,13 +46,24 @@ class Lines(ImageSource):
         self.passed_over = names.passed_over
         self._place, self._names, self._reading = place, names, reading
         self._head = self._read_head(0)
+        for index in range(1, len(names)):
+            if self._read_head(index) != self._head:
+                raise FormatError(
+                    f"{place.full(names[index])} has other columns than {place.full(names[0])}; choose with a pattern"
+                )
         self._pixels, self._label = _choose(self._place.full(self._names[0]), self._head, reading)
         self.labelled = self._label is not None
+        if not self._head.titled and reading.labels_from is None and self._label == 0:
+            self._refuse_label_last()
         self._vocabulary = self._read_words() if self.labelled else NUMBERS
         self.labels_from = f"column {self._head.names[self._label or 0]}" if self.labelled else ""
         self.classes = self._vocabulary.classes
+        self._whole = False
+        """Whether the first lines showed that the values are whole numbers from 0 to 255."""
         self._levels = self._choose_levels()
-        self._lines, self._next = self._read_all(), 0
+        self._begins: list[int] = []
+        """The first row of each file that was begun."""
+        self._lines, self._next = self._read_all(self._begins), 0
         self._end: int | None = None
 
     @property
@@ -77,56 +91,91 @@ class Lines(ImageSource):
 
     def _read_head(self, index: int) -> _Head:
         path = self._place.full(self._names[index])
-        with Files() as files, reported(path):
-            line = files.content(self._place, self._names[index]).readline()
-        text = line.decode("utf-8-sig", "replace")
+        line = next(self._lines_of(index), b"")
+        if not line:
+            raise DataError(f"{path} holds no line; expected {PIXELS} numbers a line, and perhaps a header and labels")
+        if b"\0" in line or b"\r" in line.rstrip(b"\r\n"):
+            raise FormatError(f"{path} is no text with line feeds; expected CSV, or the suffix of what it is")
+        text = line.decode(errors="replace")
         delimiter = max(_DELIMITERS, key=text.count)
-        fields = [field.strip() for field in next(csv.reader([text], delimiter=delimiter), [])]
-        titled = not all(_is_number(field) for field in fields[1:]) or len(fields) < 2
-        return _Head(tuple(fields) if titled else tuple(map(str, range(len(fields)))), titled, delimiter)
+        delimiter = delimiter if delimiter in text else " "  # as NumPy's savetxt has it
+        fields = [field.strip() for field in next(csv.reader([text], delimiter=delimiter))]
+        if any(field and not _is_number(field) for field in fields[1:]) or len(fields) < 2 or _counts_up(fields[1:]):
+            return _Head(tuple(fields), titled=True, delimiter=delimiter)
+        names = [str(place) for place in range(len(fields))]
+        return _Head((*names[:-1], "" if not fields[-1] else names[-1]), titled=False, delimiter=delimiter)
 
-    def _read_all(self) -> Any:
-        """The lines of data, without those that are blank."""
+    def _refuse_label_last(self) -> None:
+        """Without a header the first column is the label, unless it looks like a pixel and the last doesn't."""
+        lines = list(islice(self._read_all(), MAX_ROWS))
+        last = PIXELS
+        if {self._field(line, 0) for line in lines} == {"0"} and len({self._field(line, last) for line in lines}) > 1:
+            raise FormatError(
+                f"{self.name} has no header, and of its {PIXELS + 1} columns the first is 0 in the first rows and the "
+                f"last is not: say which is the label: --labels-from 0 or --labels-from {last}"
+            )
+
+    def _lines_of(self, index: int) -> Generator[bytes, None, None]:
+        """The lines of a file, without those that are blank, without a byte order mark."""
+        path = self._place.full(self._names[index])
+        with Files() as files, reported(path):
+            file = files.content(self._place, self._names[index])
+            start = file.peek(len(_BOM))
+            if start.startswith(_UTF16):
+                raise FormatError(f"{path} is UTF-16; save it as UTF-8")
+            file.read(len(_BOM) if start.startswith(_BOM) else 0)
+            while line := file.readline(_LONGEST):
+                if len(line) == _LONGEST:
+                    raise FormatError(
+                        f"{path} has a line of {_LONGEST:,} bytes or more; expected {PIXELS} numbers a line"
+                    )
+                if not line.isspace():
+                    yield line
+
+    def _read_data(self, index: int) -> Iterator[bytes]:
+        return islice(self._lines_of(index), int(self._head.titled), None)
+
+    def _read_all(self, begins: list[int] | None = None) -> Generator[bytes, None, None]:
+        """The lines of data; enters in `begins` with which one each file begins."""
+        row = 0
         for index in range(len(self._names)):
-            path = self._place.full(self._names[index])
-            head = self._head if index == 0 else self._read_head(index)
-            if head != self._head:
-                raise FormatError(f"{path} has other columns than the file before it; choose with a pattern")
-            with Files() as files, reported(path):
-                file = files.content(self._place, self._names[index])
-                if head.titled:
-                    file.readline()
-                yield from (line for line in file if not line.isspace())
-
-    def _stretches(self) -> Iterator[list[bytes]]:
-        lines = self._read_all()
-        while some := list(islice(lines, MAX_ROWS)):
-            yield some
+            if begins is not None:
+                begins.append(row)
+            for line in self._read_data(index):
+                row += 1
+                yield line
 
     def _read_words(self) -> Vocabulary:
-        """All words that occur as labels, unless the first is a number."""
+        """What all the words mean that occur as labels; those of broken lines are none."""
         assert self._label is not None  # noqa: S101
-        first = next(self._read_all(), None)
-        if first is None or number_of(self._field(first, self._label)) >= 0:
-            return NUMBERS
-        return read_vocabulary({self._field(line, self._label) for line in self._read_all()}, self.name)
+        words = (self._field(line, self._label) for line in self._read_all())
+        return read_vocabulary({word for word in words if word is not None}, self.name)
 
     def _choose_levels(self) -> Levels:
         """Whole numbers from 0 to 255 are grey levels, as the first lines show; of others, all lines tell the range."""
         if self._reading.value_range is not None:
             return Levels(*self._reading.value_range)
-        first = next(self._stretches(), None)
-        if first is None:
+        first = list(islice(self._read_all(), MAX_ROWS))
+        if not first:
             raise DataError(f"{self.name} holds no image")
-        if self._parse(first, "uint8") is not None or not (self._parse_each(first)[0] % 1).any():
+        self._whole = self._parse(first, "uint8") is not None or self._are_whole(first)
+        if self._whole:
             return BYTES
 
-        def pieces() -> Iterator[NDArray[Any]]:
-            for lines in self._stretches():
-                values = self._parse(lines, "float64")
-                yield self._parse_each(lines)[0] if values is None else values
+        def pieces() -> Iterator[tuple[str, NDArray[Any]]]:
+            for index in range(len(self._names)):
+                data = self._read_data(index)
+                while lines := list(islice(data, MAX_ROWS)):
+                    values = self._parse(lines, "float64")
+                    yield self._place.full(self._names[index]), self._parse_each(lines)[0] if values is None else values
 
         return find_levels(self.name, pieces())
+
+    def _are_whole(self, lines: list[bytes]) -> bool:
+        """Whether the values are whole numbers, and the largest of most lines a byte and no share."""
+        values, reasons = self._parse_each(lines)
+        values = np.delete(values, list(reasons), axis=0)
+        return bool(len(values) and not (values % 1).any() and 1 < np.median(values.max(axis=1)) <= 255)
 
     def _decoded(self, start: int, lines: list[bytes]) -> Rows:
         steps = range(0, len(lines), MAX_ROWS)
@@ -137,14 +186,22 @@ class Lines(ImageSource):
         values = self._parse(lines, "uint8" if self._levels is BYTES else "float64")
         if values is None:
             values, reasons = self._parse_each(lines)
+            if self._whole:
+                shares = (values.max(axis=1) <= 1) & (values % 1 > 0).any(axis=1)
+                reasons = dict.fromkeys(np.flatnonzero(shares).tolist(), _FRACTIONS) | reasons
         pixels, outside = self._levels(values)
         labels, unknown = None, dict[int, str]()
         if self.labelled:
             assert self._label is not None  # noqa: S101
             labels, unknown = to_labels([self._field(line, self._label) for line in lines], self._vocabulary)
         wrong = dict.fromkeys(np.flatnonzero(outside).tolist(), self._levels.reason)
-        images = shape_all(pixels.reshape(-1, *IMAGE_SHAPE), self._reading)
-        return refuse(start, images, labels, unknown | wrong | reasons, lambda row: f"{self.name} row {start + row}")
+        images, blank = shape_all(pixels.reshape(-1, *IMAGE_SHAPE), self._reading)
+        reasons = unknown | blank | wrong | reasons
+        return select(start, images, reasons, labels, lambda row: self._name(start + row))
+
+    def _name(self, row: int) -> str:
+        index = bisect_right(self._begins, row) - 1
+        return f"{self._place.full(self._names[index])} row {row - self._begins[index]}"
 
     def _parse(self, lines: Sequence[bytes], kind: str) -> NDArray[Any] | None:
         """The pixels of all lines, `[m, 784]`; None if one of them holds anything else."""
@@ -190,29 +247,37 @@ class Lines(ImageSource):
         return values, reasons
 
     def _fields(self, line: bytes) -> list[str]:
-        return next(csv.reader([line.decode(errors="replace")], delimiter=self._head.delimiter))
+        try:
+            return next(csv.reader([line.decode(errors="replace")], delimiter=self._head.delimiter))
+        except csv.Error:
+            return []
 
-    def _field(self, line: bytes, column: int) -> str:
-        if column == 0 and not line.startswith(b'"'):
-            return line.split(self._head.delimiter.encode(), 1)[0].decode(errors="replace").strip()
-        fields = self._fields(line)
-        return fields[column].strip() if column < len(fields) else ""
+    def _field(self, line: bytes, column: int) -> str | None:
+        """One field; None where the line has another number of them."""
+        delimiter, count = self._head.delimiter.encode(), len(self._head.names)
+        if b'"' in line:
+            fields = self._fields(line)
+            return fields[column].strip() if len(fields) == count else None
+        if line.count(delimiter) != count - 1:
+            return None
+        found = line.rsplit(delimiter, 1)[1] if column == count - 1 else line.split(delimiter, column + 1)[column]
+        return found.decode(errors="replace").strip()
 
 
 def _choose(path: str, head: _Head, reading: Reading) -> tuple[list[int], int | None]:
     """Which columns hold pixels, and which the label."""
     label = _choose_label(path, head, reading)
     pixels = pixel_columns(list(head.names), label)
-    if not pixels and not head.titled and label is None and len(head.names) == PIXELS + 1:
-        label, pixels = head.names[0], head.names[1:]  # as Kaggle and many others have it
+    if not pixels and label is None and (first := numbered_label([name for name in head.names if name])) is not None:
+        label = first  # as Kaggle and many others have it
+        pixels = pixel_columns(list(head.names), label)
     if not pixels:
-        shown = ", ".join(head.names[:_SHOWN]) + (", ..." if len(head.names) > _SHOWN else "")
-        columns = f"the columns {shown}" if head.titled else "no header"
+        columns = f"the columns {_show(head.names)}" if head.titled else "no header"
         raise FormatError(
             f"{path} has {len(head.names):,} columns ({columns}); expected {PIXELS} of one pixel each, "
             "and perhaps a label"
         )
-    others = [name for name in head.names if name not in set(pixels)]
+    others = [name for name in head.names if name not in set(pixels) and not names_rows(name)]
     if label is None and len(others) == 1 and reading.labels_from != NONE:
         label = others[0]
     places = {name: place for place, name in enumerate(head.names)}
@@ -223,11 +288,23 @@ def _choose(path: str, head: _Head, reading: Reading) -> tuple[list[int], int | 
 def _choose_label(path: str, head: _Head, reading: Reading) -> str | None:
     if reading.labels_from not in (None, NONE):
         if reading.labels_from not in head.names:
-            shown = ", ".join(head.names[:_SHOWN])
-            raise FormatError(f"{path} has no column {reading.labels_from!r} for --labels-from; it has {shown}, ...")
+            raise FormatError(
+                f"{path} has no column {reading.labels_from!r} for --labels-from; it has {_show(head.names)}"
+            )
         return reading.labels_from
     named = [name for name in head.names if names_labels(name)]
     return "label" if "label" in named else named[0] if named else None
+
+
+def _show(names: Sequence[str]) -> str:
+    shown = [name if len(name) <= _WIDE else f"{name[:_WIDE]}..." for name in names[:_SHOWN]]
+    return ", ".join(shown) + (", ..." if len(names) > _SHOWN else "")
+
+
+def _counts_up(fields: Sequence[str]) -> bool:
+    """Whether these are numbers that follow each other, as pandas numbers columns: they can't be pixels."""
+    numbers = [int(field) for field in fields if field.isdecimal()]
+    return len(numbers) == len(fields) > 1 and all(after == before + 1 for before, after in pairwise(numbers))
 
 
 def _is_number(text: str) -> bool:

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
+from pipeline.shared.interface import IMAGE_SHAPE
 from pipeline.sources.rows import Refused
 
 PNG, JPEG, JPEG_END = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\xff\xd9"
@@ -17,6 +18,8 @@ EXPECTED = "a PNG, JPEG, WebP, BMP, TIFF or GIF picture"
 _TIFF = {b"II*\0": "<", b"MM\0*": ">"}
 _EXIF = b"Exif\0\0"
 _IHDR, _IEND = b"\0\0\0\rIHDR", b"\0\0\0\0IEND\xaeB`\x82"
+_SIMPLE = struct.pack(">8s8sIIBBBBB", PNG, _IHDR, *reversed(IMAGE_SHAPE), 8, 0, 0, 0, 0)
+_SIMPLE += struct.pack(">I", zlib.crc32(_SIMPLE[12:]))
 _MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)  # in coded data: stuffed bytes and restarts are none
 _SIZES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # the JPEG segments that give height and width
 _TAGS = {256: "width", 257: "height", 262: "photometric", 277: "samples", 274: "orientation"}
@@ -47,6 +50,17 @@ def read_header(content: bytes) -> Header | Refused:
             except (struct.error, IndexError):
                 return Refused(f"is truncated, expected {EXPECTED.replace('a ', 'a whole ', 1)}")
     return _unknown(content)
+
+
+def is_simple(content: bytes) -> bool:
+    """Whether a picture is a whole PNG of 28 x 28 grey levels of 8 bits in a single chunk, not interlaced."""
+    return (
+        content.startswith(_SIMPLE)
+        and content.endswith(_IEND)
+        and len(content) == len(_SIMPLE) + int.from_bytes(content[33:37], "big") + 24
+        and content[37:41] == b"IDAT"
+        and zlib.crc32(content[37:-16]) == int.from_bytes(content[-16:-12], "big")
+    )
 
 
 def _unknown(content: bytes) -> Refused:

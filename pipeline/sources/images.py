@@ -12,10 +12,10 @@ import numpy as np
 from pipeline.errors import DataError, FormatError
 from pipeline.sources import kinds
 from pipeline.sources.arrays import Arrays
-from pipeline.sources.label_files import open_labels
+from pipeline.sources.label_files import EXPECTED, open_labels
 from pipeline.sources.pictures import Pictures
 from pipeline.sources.places import Names, Place, find_local, hidden, kind_of, reported
-from pipeline.sources.reading import NONE, Reading
+from pipeline.sources.reading import FOLDER, NONE, Reading
 from pipeline.sources.remote import find_remote
 from pipeline.sources.rows import MAX_ROWS, BadRow, ImageSource, Labels, Pixels, Rows, describe
 from pipeline.sources.shards import Shards
@@ -29,13 +29,13 @@ _DESCRIPTIONS = "dataset_info.json", "state.json", "dataset_dict.json"
 """What Hugging Face puts beside its files; what begins with an underscore is such, too."""
 
 
-def open_images(path: str | Path, labels: str | Path | None = None, **choices: Any) -> ImageSource:
+def open_images(path: str | Path | Place, labels: str | Path | None = None, **choices: Any) -> ImageSource:
     """Open a pile of images, and the labels that belong to it.
 
     Args:
         path: a file of any kind in `pipeline.sources.kinds`; a folder with all that lies below it in the order of the
             paths; a pattern like `pile/**/*.png` or `s-{000..009}.tar`; `-` or a pipe for what is written to this
-            process; or an address (`s3://...`, `https://...`) of one of these but the last.
+            process; or an address (`s3://...`, `https://...`) of one of these but the last; or what was found there.
         labels: a file of labels, in place of those that the pile brings: IDX, `.npy`, `.npz`, CSV or Parquet.
         choices: how the pile is read, by the names of `Reading`.
 
@@ -51,15 +51,19 @@ def open_images(path: str | Path, labels: str | Path | None = None, **choices: A
         if source.count == 0:
             raise DataError(f"{source.name} holds no image")
         if labels is not None:
-            source = _Labelled(source, _find(labels, "labels as IDX, .npy, .npz, CSV or Parquet"), reading)
-        source.reopen = partial(open_images, path, labels, **choices)
+            if reading.labels_from == NONE:
+                raise FormatError("--labels names labels and --labels-from none rules them out; leave one out")
+            source = _Labelled(source, _find(labels, EXPECTED), reading)
+        source.reopen = partial(open_images, place if place.once else path, labels, **choices)
         return source
     except BaseException:
         source.close()
         raise
 
 
-def _find(path: str | Path, expected: str) -> Place:
+def _find(path: str | Path | Place, expected: str) -> Place:
+    if isinstance(path, Place):
+        return path
     name = str(path)
     return find_remote(name, expected) if "://" in name else find_local(name, expected)
 
@@ -76,6 +80,7 @@ def _open(place: Place, reading: Reading) -> ImageSource:
             f"{place.name} holds {describe(names.passed_over)} that would be passed over, an error under --strict; "
             "choose with a pattern"
         )
+    _refuse_choices(kind, place, reading)
     match kind:
         case kinds.PARQUET | kinds.ARROW:
             from pipeline.sources.tables import Table  # noqa: PLC0415
@@ -97,6 +102,19 @@ def _open(place: Place, reading: Reading) -> ImageSource:
             return Arrays(place, names, reading)
 
 
+def _refuse_choices(kind: str, place: Place, reading: Reading) -> None:
+    """What would be ignored: choices that mean nothing for files of a kind."""
+    pictures = kind in (kinds.PICTURES, kinds.TAR, kinds.ZIP)
+    for option, given in (
+        ("--array", reading.array is not None and (pictures or kind == kinds.CSV)),
+        ("--range", reading.value_range is not None and pictures),
+        ("--labels-from", kind == kinds.PICTURES and reading.labels_from not in (None, FOLDER, NONE)),
+    ):
+        if given:
+            also = " but for `folder` and `none`" if option == "--labels-from" else ""
+            raise FormatError(f"{place.name} is of kind {kind}, for which {option} means nothing{also}; leave it out")
+
+
 def _look(place: Place, name: str) -> str:
     """The kind of a file by its first bytes."""
     path = place.full(name)
@@ -114,7 +132,7 @@ def _sort(place: Place) -> tuple[str, Names]:
     """The kind of files in a folder, or that match a pattern, and their names; all others are counted."""
     piles: dict[str, Names] = {}
     others: Counter[str] = Counter()
-    for name, _ in place.entries():
+    for name in place.entries():
         base = name.rpartition("/")[2]
         kind = None if hidden(name) else kinds.kind_of_name(name)
         if kind is not None:
@@ -144,7 +162,7 @@ class _Labelled(ImageSource):
     def __init__(self, source: ImageSource, place: Place, reading: Reading) -> None:
         self.name, self.count, self.labelled = source.name, source.count, True
         self.labels_from, self.passed_over = place.name, source.passed_over
-        self._source, self._place, self._files = source, place, Files()
+        self._source, self._place, self._reading, self._files = source, place, reading, Files()
         try:
             self._labels = open_labels(self._files, place, reading)
             self.classes = self._labels.classes
@@ -161,7 +179,7 @@ class _Labelled(ImageSource):
 
     def state(self) -> str:
         """See `ImageSource.state`."""
-        return f"{self._source.state()}{self._place.state(())}"
+        return f"{self._source.state()}{self._place.state((), self._reading)}"
 
     def read(self, start: int, stop: int) -> Callable[[], Rows]:
         """See `ImageSource.read`."""
@@ -172,7 +190,7 @@ class _Labelled(ImageSource):
         if last < stop and self.end is None:
             raise FormatError(f"{self.name} holds more images than {self._labels.name} labels ({last:,})")
         values, reasons = self._labels.read(start, last) if start < last else (np.empty(0, np.int16), {})
-        return lambda: _relabelled(rest(), values, reasons)
+        return lambda: _relabelled(rest(), self._labels.name, values, reasons)
 
     def close(self) -> None:
         """See `ImageSource.close`."""
@@ -184,7 +202,7 @@ class _Labelled(ImageSource):
             raise FormatError(f"{self.name} holds {count:,} images, {self._labels.name} {len(self._labels):,} labels")
 
 
-def _relabelled(rows: Rows, labels: Labels, reasons: dict[int, str]) -> Rows:
+def _relabelled(rows: Rows, name: str, labels: Labels, reasons: dict[int, str]) -> Rows:
     """Rows with other labels; those whose label is wrong are bad."""
     kept = np.ones(rows.stop - rows.start, bool)
     kept[[bad.index - rows.start for bad in rows.bad]] = False
@@ -194,7 +212,7 @@ def _relabelled(rows: Rows, labels: Labels, reasons: dict[int, str]) -> Rows:
     right = kept.copy()
     right[wrong] = False
     chosen = right[kept]
-    bad = [*rows.bad, *(BadRow(rows.start + row, f"row {rows.start + row}", reasons[row]) for row in wrong)]
+    bad = [*rows.bad, *(BadRow(rows.start + row, f"{name} row {rows.start + row}", reasons[row]) for row in wrong)]
     names = None if rows.names is None else tuple(name for name, good in zip(rows.names, chosen, strict=True) if good)
     return replace(
         rows,

@@ -11,9 +11,10 @@ SUFFIXES = {
     ARROW: (".arrow", ".feather", ".ipc"),
     TAR: (".tar", ".tar.gz", ".tgz"),
     ZIP: (".zip",),
-    CSV: (".csv", ".csv.gz"),
+    CSV: (".csv", ".csv.gz", ".tsv", ".tsv.gz"),
     ARRAYS: (".npy", ".npz", ".npy.gz", ".idx", ".idx.gz", "-ubyte", "-ubyte.gz", "-int", "-int.gz"),
 }
+_LAST = {suffix: kind for kind, suffixes in SUFFIXES.items() for suffix in suffixes if suffix.count(".") == 1}
 EXPECTED = (
     "an IDX, .npy, .npz, .csv, .parquet, .arrow, .tar or .zip file, a picture, or a folder or pattern of one of these"
 )
@@ -54,6 +55,9 @@ _SAVE = "save its images with numpy.save as uint8 [n, 28, 28]"
 
 def kind_of_name(name: str) -> str | None:
     """The kind of a file by its name; None if that doesn't tell."""
+    last = name[name.rfind(".") :].lower()
+    if last in _LAST:  # of a million names, nearly all
+        return _LAST[last]
     lower = name.lower()
     return next((kind for kind, suffixes in SUFFIXES.items() if lower.endswith(suffixes)), None)
 
@@ -75,7 +79,7 @@ def kind_of_content(start: bytes) -> str | None:
         (ARRAYS, start.startswith(_ZIP) and first.endswith(b".npy")),
         (ZIP, start.startswith(_ZIP)),
         (ARRAYS, start[:2] == b"\0\0" and len(start) > 3 and 0 < start[3] < 5),
-        (CSV, line.count(b",") > 20 and line.isascii() and b"\0" not in line),
+        (CSV, max(map(line.count, (b",", b";", b"\t"))) > 20 and line.isascii() and b"\0" not in line),
     ):
         if found:
             return kind

@@ -1,17 +1,19 @@
 """Labels in Arrow columns: numbers, words or dictionaries of words."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import FormatError
-from pipeline.sources.choose_columns import Chosen, describe_columns
+from pipeline.sources.choose_columns import Chosen, choose_label, class_names, is_label
 from pipeline.sources.columns import numbers_of, valid_rows
-from pipeline.sources.labels import NUMBERS, Vocabulary, names_labels, read_vocabulary, to_labels
+from pipeline.sources.labels import NUMBERS, Vocabulary, read_vocabulary, to_labels
+from pipeline.sources.places import Place, reported
 from pipeline.sources.reading import Reading
 from pipeline.sources.rows import Labels
+from pipeline.sources.table_files import open_table
 
 
 def read_labels(column: Any, vocabulary: Vocabulary) -> tuple[Labels, dict[int, str]]:
@@ -22,39 +24,30 @@ def read_labels(column: Any, vocabulary: Vocabulary) -> tuple[Labels, dict[int, 
 def vocabulary_of(name: str, chosen: Chosen, batches: Callable[[], Iterator[Any]]) -> Vocabulary:
     """What labels mean: the names that the table gives to numbers, or all the words that occur."""
     if chosen.classes:
-        return Vocabulary({}, chosen.classes)
+        return Vocabulary({word: label for label, word in enumerate(chosen.classes)}, chosen.classes)
     words: set[str] = set()
     for column in batches():
         if not _is_words(column.type):
             return NUMBERS
-        words |= {word for word in column.unique().to_pylist() if word is not None}
+        words |= {str(word) for word in column.unique().to_pylist() if word is not None}
     return read_vocabulary(words, name)
 
 
-def read_column(path: str, file: BinaryIO, reading: Reading) -> list[Any] | NDArray[Any]:
-    """The labels in a CSV or Parquet file that holds nothing else, or a column that says so."""
-    import pyarrow.parquet as pq  # noqa: PLC0415
-    from pyarrow import csv  # noqa: PLC0415
-
-    if path.split("?", maxsplit=1)[0].lower().endswith((".parquet", ".pq")):
-        table = pq.read_table(file)
-    else:
-        head = file.read(1 << 16)
-        file.seek(0)
-        first = head.split(b"\n")[0].strip().strip(b'"')
-        names = (
-            None
-            if any(names_labels(word.strip().strip('"')) for word in first.decode(errors="replace").split(","))
-            else ["label"]
-        )
-        table = csv.read_csv(file, csv.ReadOptions(column_names=names))
-    named = [column for column in table.column_names if names_labels(column)] or table.column_names
-    wanted = reading.labels_from if reading.labels_from in table.column_names else named[0] if len(named) == 1 else None
-    if wanted is None:
-        raise FormatError(
-            f"{path} has the columns {describe_columns(table.schema)}; --labels-from names that of labels"
-        )
-    return _values(table[wanted].combine_chunks())
+def read_column(place: Place, name: str, reading: Reading) -> tuple[list[Any] | NDArray[Any], tuple[str, ...]]:
+    """The labels in a Parquet or Arrow file of labels, and the names of classes that it gives."""
+    with open_table(place, name) as file:
+        column = choose_label(file.path, file.schema.names, reading)
+        kind = file.schema.field(column).type
+        if not is_label(kind):
+            raise FormatError(
+                f"{file.path} has labels of type {kind} in column {column}, expected whole numbers or words"
+            )
+        with reported(file.path):
+            found = [_values(batch.column(0)) for _, batch in file.batches(0, [column])]
+        classes = class_names(file.schema, column)
+    if found and isinstance(found[0], list):
+        return [word for words in found for word in words], classes
+    return np.concatenate(found) if found else np.empty(0, np.int64), classes
 
 
 def _values(column: Any) -> list[Any] | NDArray[Any]:

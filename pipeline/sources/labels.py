@@ -8,11 +8,17 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import FormatError
-from pipeline.sources.rows import Labels, Refused
+from pipeline.sources.rows import Labels, Refused, split
 
 LARGEST = 255
 _NAMES = "label", "labels", "class", "classes", "target", "targets", "digit", "y", "cls"
 """What a column, an array or the first part of a folder's name is called if it holds labels; in either case."""
+_ROWS = {
+    *("", "unnamed: 0", "__index_level_0__", "index", "indices", "idx", "id", "ids", "imageid", "image_id", "row"),
+    *("file", "files", "filename", "filenames", "file_name", "path", "paths", "image_path"),
+}
+"""What a column or an array is called if it tells rows apart."""
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan", re.IGNORECASE | re.ASCII)
 _WORDS = "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"
 _NAMED = re.compile(rf"(?:{'|'.join(_NAMES)})([=_ -]?)(.+)", re.IGNORECASE)
 
@@ -29,6 +35,26 @@ def names_labels(name: str) -> bool:
     return name.lower() in _NAMES
 
 
+def names_rows(name: str) -> bool:
+    """Whether a column or an array of this name tells rows apart, and so can't hold labels unless it is said to."""
+    return name.lower() in _ROWS
+
+
+def is_number(word: str) -> bool:
+    """Whether a word is a number as programs write them."""
+    return _NUMBER.fullmatch(word) is not None
+
+
+def label_of(word: str) -> int | None:
+    """The label that a number stands for, -1 if for none, as `3`, `3.0`, `-1` and `nan`; None if it isn't such."""
+    if not is_number(word):
+        return None
+    value = float(word)
+    if value == -1 or value != value:  # noqa: PLR0124  (not a number)
+        return -1
+    return int(value) if value in range(LARGEST + 1) else None
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """What the labels of a source mean."""
@@ -42,8 +68,11 @@ class Vocabulary:
         """The label of a word: -1 for none at all."""
         if not word:
             return -1
-        label = self.numbers.get(word, -1 if self.classes else number_of(word))
-        return label if label >= 0 else Refused(f"has the label {word[:40]!r}, expected a whole number from 0 to 255")
+        label = self.numbers.get(word, None if self.classes else label_of(word))
+        if label is not None:
+            return label
+        expected = "one of its classes" if self.classes else "a whole number from 0 to 255"
+        return Refused(f"has the label {word[:40]!r}, expected {expected}")
 
 
 NUMBERS = Vocabulary()
@@ -52,14 +81,14 @@ NUMBERS = Vocabulary()
 def read_vocabulary(words: Collection[str], name: str) -> Vocabulary:
     """What all the words mean that occur as labels in the source `name`.
 
-    Numbers from 0 to 255 stand for themselves, and so do the English words for the ten digits. All others are names of
-    classes, numbered in the order of the alphabet.
+    Numbers stand for themselves if any is a label, and so do the English words for the ten digits. All others are names
+    of classes, numbered in the order of the alphabet.
 
     Raises:
         FormatError: there are more than 256.
     """
     found = {word for word in words if word}
-    if all(number_of(word) >= 0 for word in found):
+    if not found or (all(map(is_number, found)) and any(label_of(word) is not None for word in found)):
         return NUMBERS
     if found <= {*_WORDS} | {word.capitalize() for word in _WORDS}:
         return Vocabulary({word: _WORDS.index(word.lower()) for word in found})
@@ -116,6 +145,4 @@ def to_labels(values: Any, vocabulary: Vocabulary) -> tuple[Labels, dict[int, st
             numbers = np.where(fits, values, -1).astype(np.int16)
         wrong = np.flatnonzero(~(fits | none)).tolist()
         return numbers, {row: f"has the label {values[row]}, expected 0 to 255" for row in wrong}
-    found = [vocabulary("" if word is None else str(word)) for word in values]
-    reasons = {row: one.reason for row, one in enumerate(found) if isinstance(one, Refused)}
-    return np.array([-1 if isinstance(one, Refused) else one for one in found], np.int16), reasons
+    return split([vocabulary("" if word is None else str(word)) for word in values])

@@ -47,23 +47,37 @@ class Levels:
 BYTES = Levels(*_BYTE)
 
 
-def find_levels(name: str, pieces: Iterable[Array]) -> Levels:
-    """The range of values that are not bytes, from all of them.
+def find_levels(name: str, pieces: Iterable[tuple[str, Array]]) -> Levels:
+    """The range of values that are not bytes, from all of them, each with its file.
 
     0 to 1 if none lies outside, or 0 to 255 if the largest shows that it can't be less.
 
     Raises:
-        FormatError: neither is certain.
+        FormatError: neither is certain, or not the same in all files.
     """
     low, high = np.inf, -np.inf
-    for piece in pieces:
+    highs: dict[str, float] = {}
+    shares: set[str] = set()
+    """Files that hold a fraction of 1."""
+    for file, piece in pieces:
         numbers = piece[np.isfinite(piece)] if piece.dtype.kind == "f" else piece
         if numbers.size:
-            low, high = min(low, float(numbers.min())), max(high, float(numbers.max()))
+            largest = float(numbers.max())
+            low, high = min(low, float(numbers.min())), max(high, largest)
+            highs[file] = max(highs.get(file, largest), largest)
+            if numbers.dtype.kind == "f" and highs[file] <= 1 and ((numbers > 0) & (numbers < 1)).any():
+                shares.add(file)
     if low > high:
         raise FormatError(f"{name} holds no number; expected grey levels from 0 to 1 or from 0 to 255")
     if low >= 0 and high <= 1:
         return Levels(*_ONE)
+    mixed = sorted(file for file in shares if highs[file] <= 1)
+    if high > 1 and mixed:
+        other = max(highs, key=lambda file: highs[file])
+        raise FormatError(
+            f"{mixed[0]} holds values up to {highs[mixed[0]]:g}, {other} up to {highs[other]:g}; expected one range in "
+            "all files: encode them one by one, or write them again"
+        )
     if low >= 0 and _DARKEST <= high <= 255:
         return BYTES
     raise FormatError(

@@ -4,10 +4,10 @@
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pipeline.sources import kinds
-from pipeline.sources.places import hidden, kind_of
+from pipeline.sources.places import kind_of
 from pipeline.sources.rows import Refused
 from pipeline.sources.tars import Member
 
@@ -23,8 +23,8 @@ class Row:
     key: str
     name: str
     """Of its picture, or of its first member, after that of the archive."""
-    pictures: list[Member] = field(default_factory=list)
-    labels: list[tuple[str, Member]] = field(default_factory=list)
+    pictures: list[Member]
+    labels: list[tuple[str, Member]]
     """Members that may hold a label, with their suffixes."""
 
     @property
@@ -43,24 +43,25 @@ class Row:
 def group(archive: str, members: Iterable[Member], pass_over: Callable[[str, str], None]) -> Iterator[Row]:
     """The rows of an archive; `pass_over` is told the name and kind of each member that belongs to none."""
     row: Row | None = None
+    before = f"{archive}: "
     for member in members:
-        name = member.name.removeprefix("./")
+        name = member.name
+        if name.startswith("./"):
+            name = name[2:]
         key, suffix = split_name(name)
         picture = suffix in PICTURES
-        if is_hidden(name):
-            pass_over(member.name, "hidden")
-        elif not picture and suffix not in LABELS:
-            pass_over(member.name, suffix or kind_of(name))
+        if is_hidden(name) or not (picture or suffix in LABELS):
+            pass_over(member.name, "hidden" if is_hidden(name) else suffix or kind_of(name))
+            continue
+        if row is None or key != row.key:
+            if row is not None:
+                yield row
+            row = Row(key, before + member.name, [], [])
+        if picture:
+            row.name = before + member.name
+            row.pictures.append(member)
         else:
-            if row is None or key != row.key:
-                if row is not None:
-                    yield row
-                row = Row(key, f"{archive}: {member.name}")
-            if picture:
-                row.name = f"{archive}: {member.name}"
-                row.pictures.append(member)
-            else:
-                row.labels.append((suffix, member))
+            row.labels.append((suffix, member))
     if row is not None:
         yield row
 
@@ -71,14 +72,14 @@ def split_name(name: str) -> tuple[str, str]:
     A key may hold dots, as in `b.v2.png`, where the convention splits at the first. `0007.seg.png` is no picture of a
     row but says something of its pixels: that suffix is known, and none of a picture.
     """
-    stem, _, last = name.rpartition(".")
-    suffix = f".{last.lower()}"
+    dot = name.rfind(".")
+    stem, suffix = name[:dot], name[dot:].lower() if dot >= 0 else ""
     if suffix in PICTURES:
-        inner = stem[stem.rfind(".") :].lower()
+        inner = stem[stem.rfind(".") :].lower() if "." in stem else ""
         return (stem[: -len(inner)], inner + suffix) if inner in _MASKS else (stem, suffix)
     return (stem, suffix) if suffix in LABELS else (name, "")
 
 
 def is_hidden(name: str) -> bool:
     """Whether anything on the way to a member begins with a dot, or is what macOS puts beside its files."""
-    return hidden(name) or name.startswith("__MACOSX/")
+    return "/." in name or name.startswith((".", "__MACOSX/"))

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from pipeline.errors import FormatError
 from pipeline.shared.interface import IMAGE_SHAPE, PIXELS
-from pipeline.sources.labels import names_labels
+from pipeline.sources.labels import names_labels, names_rows
 from pipeline.sources.pixels import misfit
 from pipeline.sources.reading import NONE, Reading
 
@@ -70,7 +70,9 @@ def _choose_images(name: str, shapes: Mapping[str, tuple[tuple[int, ...], str]],
     def fits(array: str) -> bool:
         shape, kind = shapes[array]
         layout = read_layout(shape, any_size=reading.any_size)
-        return layout is not None and kind != "text" and not misfit(layout.height, layout.width, reading)
+        return (
+            layout is not None and kind not in ("text", "pickled") and not misfit(layout.height, layout.width, reading)
+        )
 
     fitting = [array for array in shapes if fits(array)]
     for usual in ("images", "image"):
@@ -85,17 +87,20 @@ def _choose_images(name: str, shapes: Mapping[str, tuple[tuple[int, ...], str]],
 
 
 def _choose_labels(images: str, shapes: Mapping[str, tuple[tuple[int, ...], str]]) -> str | None:
-    """By its name, or else the only one that has a value for each image."""
+    """By its name, or else the only one that has a word or a whole number for each image."""
     count = shapes[images][0][:1]
 
     def fits(array: str) -> bool:
         shape, _ = shapes[array]
         return array != images and shape[:1] == count and (len(shape) == 1 or shape[1:] == (1,))
 
+    def may_be(array: str) -> bool:
+        return not shapes[array][1].startswith(("float", "pickled"))
+
     for of_images, of_labels in _PARTNERS:
         partner = images.replace(of_images, of_labels)
         if partner != images and partner in shapes:
             return partner
     named = [array for array in shapes if fits(array) and names_labels(array)]
-    fitting = named or [array for array in shapes if fits(array) and array != "index"]
+    fitting = named or [array for array in shapes if fits(array) and not names_rows(array) and may_be(array)]
     return fitting[0] if len(fitting) == 1 else None

@@ -2,19 +2,20 @@
 
 import functools
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.sources.formats import EXPECTED, JPEG, JPEG_END, PNG, Header, read_header
+from pipeline.shared.interface import IMAGE_SHAPE
+from pipeline.sources.formats import EXPECTED, JPEG, JPEG_END, PNG, Header, is_simple, read_header
 from pipeline.sources.kinds import PICTURES, SUFFIXES
 from pipeline.sources.labels import NUMBERS, read_folders
 from pipeline.sources.pixels import blend, misfit, opencv, shape, to_grey
 from pipeline.sources.places import Names, Place
 from pipeline.sources.reading import AS_IT_IS, FOLDER, Reading
-from pipeline.sources.rows import ImageSource, Pixels, Refused, Rows, gather, join
+from pipeline.sources.rows import ImageSource, Pixels, Refused, Rows, join, select, split
 
 __all__ = ["JPEG", "JPEG_END", "PNG", "Pictures", "decode"]
 
@@ -35,6 +36,32 @@ def decode(content: bytes, reading: Reading = AS_IT_IS) -> Pixels | Refused:
         return Refused(reason)
     pixels = (_by_opencv if header.opencv else _by_pillow)(content, header)
     return pixels if isinstance(pixels, Refused) else shape(pixels, reading)
+
+
+def decode_all(contents: Sequence[bytes | Refused], reading: Reading) -> tuple[Pixels, dict[int, str]]:
+    """The pixels of pictures as `decode` gives them, uint8 `[m, 28, 28]`; and why there are none, by row.
+
+    Most piles hold PNGs of 28 x 28 grey levels in one piece; for these, what `read_header` would find is known.
+    """
+    images = np.zeros((len(contents), *IMAGE_SHAPE), np.uint8)
+    reasons: dict[int, str] = {}
+    simple, imdecode, as_it_is = is_simple, opencv().imdecode, opencv().IMREAD_UNCHANGED
+    untouched = not (reading.invert or reading.transpose or reading.fit)
+    for row, content in enumerate(contents):
+        if isinstance(content, Refused):
+            reasons[row] = content.reason
+            continue
+        if untouched and simple(content):
+            pixels = imdecode(np.frombuffer(content, np.uint8), as_it_is)
+            if pixels is not None:
+                images[row] = pixels
+                continue
+        picture = decode(content, reading)
+        if isinstance(picture, Refused):
+            reasons[row] = picture.reason
+        else:
+            images[row] = picture
+    return images, reasons
 
 
 def _by_opencv(content: bytes, header: Header) -> Pixels | Refused:
@@ -118,13 +145,14 @@ class Pictures(ImageSource):
         return lambda: join(start, [self._rows(at, min(at + _FETCHED, stop)) for at in range(start, stop, _FETCHED)])
 
     def _rows(self, start: int, stop: int) -> Rows:
-        names = [self._names[row] for row in range(start, stop)]
-        images = [
-            content if isinstance(content, Refused) else decode(content, self._reading)
-            for content in self._fetch(names)
-        ]
-        labels = [self._label(name) for name in names] if self.labelled else None
-        return gather(start, self._shown(names), images, labels, self._place.full)
+        names = self._names.stretch(start, stop)
+        images, reasons = decode_all(self._fetch(names), self._reading)
+        labels = None
+        if self.labelled:
+            labels, wrong = split([self._label(name) for name in names])
+            reasons = wrong | reasons
+        shown = self._shown(names)
+        return select(start, images, reasons, labels, lambda row: self._place.full(shown[row]), shown)
 
     def _fetch(self, names: list[str]) -> list[bytes | Refused]:
         return self._place.fetch(names)

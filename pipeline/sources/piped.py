@@ -5,7 +5,7 @@ import io
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 from pipeline.errors import DataError
@@ -20,6 +20,7 @@ class PipedPlace(Place):
 
     def __init__(self, name: str) -> None:
         super().__init__(name, "", "file")
+        self.once = True
         digest = hashlib.sha256()
         with reported(name):
             self._copy = tempfile.TemporaryFile()  # noqa: SIM115  (open as long as the place is in use)
@@ -30,13 +31,21 @@ class PipedPlace(Place):
             self._copy.flush()
         self._digest = digest.hexdigest()
 
-    def entries(self) -> Iterator[tuple[str, Callable[[], str]]]:
+    def entries(self) -> Iterator[str]:
         """See `Place.entries`."""
-        yield self.name, lambda: self._digest
+        yield self.name
+
+    def mark(self, name: str) -> str:  # noqa: ARG002
+        """See `Place.mark`."""
+        return self._digest
 
     def open(self, name: str, *, seek: bool = False) -> BinaryIO:  # noqa: ARG002
         """See `Place.open`: each with a position of its own."""
         return io.BufferedReader(_Window(self._copy.fileno()), _PIECE)
+
+    def full(self, name: str) -> str:
+        """See `Place.full`."""
+        return "stdin" if name == "-" else name
 
     def fetch(self, names: Sequence[str]) -> list[bytes | Refused]:
         """See `Place.fetch`."""
@@ -51,6 +60,8 @@ def _input(name: str) -> BinaryIO:
         return open(name, "rb")  # noqa: PTH123  (a path like /dev/fd/63 is opened as it is)
     if sys.stdin is None:
         raise DataError("stdin is closed; pipe the images into the command, or name a file")
+    if sys.stdin.buffer.closed:
+        raise DataError("stdin was read already; only one of images and labels can be -, name a file for the other")
     return sys.stdin.buffer
 
 

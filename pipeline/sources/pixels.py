@@ -1,6 +1,7 @@
 """Pixels of any size and colour to what the encoder takes: 28 x 28 grey levels."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,10 @@ from numpy.typing import NDArray
 
 from pipeline.shared.interface import IMAGE_SHAPE
 from pipeline.sources.reading import Reading
+from pipeline.sources.rows import Pixels, Refused
 
 _HEIGHT, _WIDTH = IMAGE_SHAPE
+_NO_INK = "shows no digit: no ink stands out from its paper"
 _MAX_SIDE = 8192  # its padded square takes 64 MiB; a header can declare gigapixels
 
 
@@ -74,19 +77,30 @@ def opencv() -> Any:
     return cv2
 
 
-def shape(grey: NDArray[np.uint8], reading: Reading) -> NDArray[np.uint8]:
-    """Bring uint8 `[height, width]` to `[28, 28]` as the reader chose."""
+def shape(grey: Pixels, reading: Reading) -> Pixels | Refused:
+    """Bring uint8 `[height, width]` to `[28, 28]` as the reader chose, or say why that can't be."""
     if grey.shape == IMAGE_SHAPE and not (reading.invert or reading.transpose or reading.fit):
         return grey
-    return np.ascontiguousarray(shape_all(grey[None], reading)[0])
+    images, reasons = shape_all(grey[None], reading)
+    return Refused(reasons[0]) if reasons else images[0]
 
 
-def shape_all(grey: NDArray[np.uint8], reading: Reading) -> NDArray[np.uint8]:
-    """Bring uint8 `[m, height, width]` to `[m, 28, 28]` as the reader chose."""
+def shape_all(grey: Pixels, reading: Reading) -> tuple[Pixels, dict[int, str]]:
+    """Bring uint8 `[m, height, width]` to `[m, 28, 28]` as the reader chose; and why that can't be, by row."""
     if reading.invert:
         grey = 255 - grey
     if reading.transpose:
         grey = grey.swapaxes(1, 2)
-    if grey.shape[1:] != IMAGE_SHAPE or reading.fit:
-        return np.stack([fit(image) for image in grey]) if len(grey) else np.empty((0, *IMAGE_SHAPE), np.uint8)
-    return grey
+    if reading.fit is None and grey.shape[1:] == IMAGE_SHAPE:
+        return np.ascontiguousarray(grey), {}
+    bring = fit if reading.fit is None else _to_digit()
+    images = [bring(image) for image in grey]
+    reasons = {row: _NO_INK for row, image in enumerate(images) if image is None}
+    blank = np.zeros(IMAGE_SHAPE, np.uint8)
+    return np.stack([blank, *(blank if image is None else image for image in images)])[1:], reasons
+
+
+def _to_digit() -> Callable[[Pixels], Pixels | None]:
+    from pipeline.sources.digit import to_digit  # noqa: PLC0415  (seldom needed)
+
+    return to_digit

@@ -8,9 +8,9 @@ import re
 import stat
 from abc import ABC, abstractmethod
 from array import array
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from glob import iglob
 from pathlib import Path
 from typing import BinaryIO
@@ -22,6 +22,7 @@ from pipeline.sources.rows import Refused
 
 WILD = "*?[{"
 _BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
+_STAT_AT_ONCE, _STAT_THREADS = 4096, 4
 _AT_ONCE = 1 << 16  # most pictures are smaller
 
 
@@ -33,23 +34,19 @@ class Place(ABC):
         """As the user typed it."""
         self.kind = kind
         """`file`, `folder` or `pattern`."""
+        self.once = False
+        """Whether it can be read in this process alone."""
         self._root = root
         """What the names of files are relative to; ends in a slash unless it is empty."""
         self._matching = matching
 
     @abstractmethod
-    def entries(self) -> Iterator[tuple[str, Callable[[], str]]]:
-        """The names of all files, in order, each with what tells its state.
+    def entries(self) -> Iterator[str]:
+        """The names of all files, relative, with slashes and sorted as text; a hidden folder is one of them."""
 
-        They are relative, with slashes, and sorted as text. A hidden folder counts as a file.
-        """
-
-    def marks(self, suffixes: Sequence[str]) -> Iterator[tuple[str, Callable[[], str]]]:
-        """The entries with one of these suffixes, in either case, but for those that begin with a dot."""
-        ends = tuple(suffixes)
-        for name, mark in self.entries():
-            if self.kind == "file" or (name.lower().endswith(ends) and not hidden(name)):
-                yield name, mark
+    @abstractmethod
+    def mark(self, name: str) -> str:
+        """What tells the state of a file that `entries` has named: its size and time of change."""
 
     @abstractmethod
     def open(self, name: str, *, seek: bool = False) -> BinaryIO:
@@ -60,16 +57,27 @@ class Place(ABC):
         """The contents of small files."""
 
     def files(self, suffixes: Sequence[str]) -> Iterator[str]:
-        """The names of all files with one of these suffixes, in order."""
-        return (name for name, _ in self.marks(suffixes))
+        """The names of all files with one of these suffixes, in either case, but for those that begin with a dot."""
+        ends = tuple(suffixes)
+        for name in self.entries():
+            if self.kind == "file" or (name.lower().endswith(ends) and not hidden(name)):
+                yield name
 
     def state(self, suffixes: Sequence[str], *choices: object) -> str:
         """Digest of the names, sizes and times of change of files, and of choices."""
         digest = hashlib.sha256(repr(choices).encode())
         with reported(self.name):
-            for name, mark in self.marks(suffixes):
-                digest.update(f"{name}\0{mark()}\n".encode(errors="surrogateescape"))
+            for marks in self._marks(self.files(suffixes)):
+                digest.update(marks)
         return digest.hexdigest()
+
+    def _marks(self, names: Iterator[str]) -> Iterator[bytes]:
+        """Names and marks, some thousands of files at a time."""
+        while some := list(itertools.islice(names, _STAT_AT_ONCE)):
+            yield self._marked(some)
+
+    def _marked(self, names: Sequence[str]) -> bytes:
+        return "".join([f"{name}\0{self.mark(name)}\n" for name in names]).encode(errors="surrogatepass")
 
     def full(self, name: str) -> str:
         """The whole path of a file, as a human would type it."""
@@ -87,7 +95,7 @@ class Place(ABC):
 class LocalPlace(Place):
     """Files on a disk."""
 
-    def entries(self) -> Iterator[tuple[str, Callable[[], str]]]:
+    def entries(self) -> Iterator[str]:
         """See `Place.entries`. Links to folders are followed unless they lead back to where they are."""
         match self.kind:
             case "file":
@@ -97,7 +105,28 @@ class LocalPlace(Place):
             case _:
                 found = set[str]().union(*(self._glob(pattern) for pattern in expand(self._matching)))
                 names = sorted(name for name in found if not Path(self._root + name).is_dir())
-        return ((name, partial(_mark, self._root + name)) for name in names)
+        return iter(names)
+
+    def mark(self, name: str) -> str:
+        """See `Place.mark`."""
+        try:
+            about = os.stat(self._root + name)  # noqa: PTH116  (a third of the time, for each of a million pictures)
+        except OSError as error:
+            return one_line(error)
+        return f"{about.st_size} {about.st_mtime_ns}"
+
+    def _marks(self, names: Iterator[str]) -> Iterator[bytes]:
+        """See `Place._marks`: by several threads if there are many, since each file takes the kernel microseconds."""
+        first = list(itertools.islice(names, _STAT_AT_ONCE))
+        if len(first) < _STAT_AT_ONCE:
+            yield self._marked(first)
+            return
+        with ThreadPoolExecutor(_STAT_THREADS) as pool:
+            waiting = deque([pool.submit(self._marked, first)])
+            while waiting:
+                while len(waiting) < 2 * _STAT_THREADS and (some := list(itertools.islice(names, _STAT_AT_ONCE))):
+                    waiting.append(pool.submit(self._marked, some))
+                yield waiting.popleft().result()
 
     def _glob(self, pattern: str) -> Iterable[str]:
         if any(sign in pattern for sign in WILD):
@@ -180,6 +209,15 @@ class Names:
         self._text += name.encode(errors="surrogatepass")  # for a disk's names need not be text
         self._ends.append(len(self._text))
 
+    def stretch(self, start: int, stop: int) -> list[str]:
+        """Those from `start` up to `stop`."""
+        first, ends = self._ends[start], self._ends[start : stop + 1]
+        text = self._text[first : ends[-1]]
+        if not text.isascii():
+            return [self[index] for index in range(start, stop)]
+        plain = text.decode()
+        return [plain[one - first : other - first] for one, other in itertools.pairwise(ends)]
+
     def __iter__(self) -> Iterator[str]:
         return (self[index] for index in range(len(self)))
 
@@ -216,14 +254,6 @@ def kind_of(name: str) -> str:
     if hidden(name):
         return "hidden"
     return base[base.rfind(".") :].lower() if "." in base else "without a suffix"
-
-
-def _mark(path: str) -> str:
-    try:
-        about = Path(path).stat()
-    except OSError as error:
-        return one_line(error)
-    return f"{about.st_size} {about.st_mtime_ns}"
 
 
 def _is_stream(name: str) -> bool:

@@ -3,8 +3,7 @@
 import contextlib
 import io
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 from pipeline.errors import DataError
@@ -24,9 +23,10 @@ class RemotePlace(Place):
     def __init__(self, name: str, root: str, kind: str, matching: str, system: Any) -> None:
         super().__init__(name, root, kind, matching)
         self._system = system
+        self._found: dict[str, dict[str, Any]] = {}
         self._one = contextlib.nullcontext() if system.async_impl else threading.Lock()
 
-    def entries(self) -> Iterator[tuple[str, Callable[[], str]]]:
+    def entries(self) -> Iterator[str]:
         """See `Place.entries`."""
         self._system.invalidate_cache()  # of listings
         match self.kind:
@@ -38,11 +38,15 @@ class RemotePlace(Place):
                 found = {}
                 for pattern in expand(self._matching):
                     found |= self._system.glob(pattern, detail=True)
-        names = sorted(
-            (path[len(self._root) :].lstrip("/"), path) for path, info in found.items() if info["type"] != "directory"
-        )
-        for name, path in names:
-            yield name, partial(_mark_remote, found[path])
+        self._found = {
+            path[len(self._root) :].lstrip("/"): info for path, info in found.items() if info["type"] != "directory"
+        }
+        yield from sorted(self._found)
+
+    def mark(self, name: str) -> str:
+        """See `Place.mark`: what the driver told when it listed the files."""
+        info = self._found[name]
+        return repr([(key, info[key]) for key in _TOLD if key in info])
 
     def open(self, name: str, *, seek: bool = False) -> BinaryIO:
         """See `Place.open`. A server without ranges gives streams, so nothing else is asked of one unless needed."""
@@ -141,7 +145,3 @@ class _Stream(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
-
-
-def _mark_remote(info: dict[str, Any]) -> str:
-    return repr([(key, info[key]) for key in _TOLD if key in info])

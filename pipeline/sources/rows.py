@@ -113,30 +113,41 @@ class Refused:
     reason: str
 
 
-def gather(
+def select(
     start: int,
-    names: Sequence[str],
-    images: Sequence[Pixels | Refused],
-    labels: Sequence[int | Refused] | None,
-    full: Callable[[str], str] = str,
+    images: Pixels,
+    reasons: Mapping[int, str],
+    labels: Labels | None,
+    name: Callable[[int], str],
+    names: Sequence[str] | None = None,
 ) -> Rows:
-    """Rows from one image, or one reason against it, per row; so with the labels.
+    """Rows from images of which some stand for none.
 
-    `names` are relative to the pile, and `full` makes of one what a human would type.
+    Args:
+        start: the first row.
+        images: uint8 `[m, 28, 28]`, anything in rows that are bad.
+        reasons: what is wrong with these, counted from the first.
+        labels: int16 `[m]`, if there are any.
+        name: what a human would call a row, counted from the first.
+        names: see `Rows.names`; of all rows.
     """
-    given = labels if labels is not None else [-1] * len(images)
-    kept, numbers, good, bad = [], [], [], []
-    for index, (name, image, label) in enumerate(zip(names, images, given, strict=True), start):
-        refused = image if isinstance(image, Refused) else label
-        if isinstance(refused, Refused):
-            bad.append(BadRow(index, full(name), refused.reason))
-        else:
-            kept.append(image)
-            numbers.append(label)
-            good.append(name)
-    pixels = np.stack(kept) if kept else np.empty((0, *IMAGE_SHAPE), np.uint8)  # type: ignore[arg-type]
-    carried = None if labels is None else np.array(numbers, np.int16)
-    return Rows(start, start + len(images), pixels, carried, tuple(bad), tuple(good))
+    stop = start + len(images)
+    if not reasons:
+        return Rows(start, stop, np.ascontiguousarray(images), labels, (), None if names is None else tuple(names))
+    good = np.ones(len(images), bool)
+    good[list(reasons)] = False
+    bad = tuple(BadRow(start + row, name(row), reasons[row]) for row in sorted(reasons))
+    kept = None if names is None else tuple(one for one, fine in zip(names, good.tolist(), strict=True) if fine)
+    return Rows(start, stop, images[good], None if labels is None else labels[good], bad, kept)
+
+
+def split(found: Sequence[int | Refused]) -> tuple[Labels, dict[int, str]]:
+    """Labels, or reasons against some of them, as int16 `[m]`, and these reasons by row."""
+    try:
+        return np.array(found, np.int16), {}
+    except (TypeError, ValueError):
+        reasons = {row: one.reason for row, one in enumerate(found) if isinstance(one, Refused)}
+        return np.array([-1 if isinstance(one, Refused) else one for one in found], np.int16), reasons
 
 
 def join(start: int, parts: Sequence[Rows]) -> Rows:

@@ -9,10 +9,10 @@ from pipeline.errors import DataError, FormatError
 from pipeline.sources.kinds import SUFFIXES, TAR
 from pipeline.sources.member_labels import DEDICATED, choose_labels
 from pipeline.sources.members import Row, group
-from pipeline.sources.pictures import decode
+from pipeline.sources.pictures import decode_all
 from pipeline.sources.places import Names, Place, reported
 from pipeline.sources.reading import NONE, Reading
-from pipeline.sources.rows import ImageSource, Refused, Rows, gather, join
+from pipeline.sources.rows import ImageSource, Rows, join, select, split
 from pipeline.sources.streams import Files
 from pipeline.sources.tars import read_members
 
@@ -59,10 +59,10 @@ class Shards(ImageSource):
         last, size, at = b"", 0, start
         for row in self._take(start, stop):
             held.append(row)
-            for picture in row.pictures:
-                if picture.archive is not last:  # all of it is kept, whatever lies around the picture
-                    last = picture.archive
-                    size += len(last)
+            if not row.pictures or row.pictures[0].archive is last:
+                continue
+            last = row.pictures[0].archive  # all of it is kept, whatever lies around the picture
+            size += len(last)
             if size > _HELD:
                 parts.append(self._decoded(at, held))
                 held, last, size, at = [], b"", 0, at + len(held)
@@ -74,22 +74,24 @@ class Shards(ImageSource):
         self._unread.close()
 
     def _take(self, start: int, stop: int) -> Iterator[Row]:
-        while self._next < stop:
-            row, self._ahead = self._ahead, next(self._rows, None)
-            if row is None:
-                self._end = self._next
-                return
-            self._next += 1
-            if self._next > start:
-                yield row
+        while self._next < stop and self._ahead is not None:
+            # One row has been read already; from it on, so many are wanted.
+            wanted = stop - self._next
+            rows = [self._ahead, *islice(self._rows, wanted)]
+            self._ahead = rows.pop() if len(rows) > wanted else None
+            first, self._next = self._next, self._next + len(rows)
+            yield from rows[max(0, start - first) :]
+        if self._ahead is None:
+            self._end = self._next
 
     def _decoded(self, start: int, rows: list[Row]) -> Rows:
-        images = []
-        for row in rows:
-            content = row.picture()
-            images.append(content if isinstance(content, Refused) else decode(content, self._reading))
-        labels = [self._labels.of(row) for row in rows] if self.labelled else None
-        return gather(start, [row.name for row in rows], images, labels, self._place.full)
+        images, reasons = decode_all([row.picture() for row in rows], self._reading)
+        labels = None
+        if self.labelled:
+            labels, wrong = split([self._labels.of(row) for row in rows])
+            reasons = wrong | reasons
+        names = [row.name for row in rows]
+        return select(start, images, reasons, labels, lambda row: self._place.full(names[row]), names)
 
     def _read_all(self, pass_over: Callable[[str, str, str], None]) -> Generator[Row, None, None]:
         for index in range(len(self._names)):
@@ -106,7 +108,11 @@ class Shards(ImageSource):
 
     def _settled(self, rows: Iterable[Row]) -> Generator[Row, None, None]:
         """The rows, now that the labels are chosen: a caption alone is none, a label alone is a bad one."""
+        chosen = self._labels.suffix
         for row in rows:
+            if self.labels_from and len(row.labels) == 1 and row.labels[0][0] == chosen and row.pictures:
+                yield row  # as nearly all are
+                continue
             labelled = bool(row.labels) and self._settle(row)
             if row.pictures or labelled:
                 yield row

@@ -8,12 +8,13 @@ from typing import Any, Self
 from pipeline.errors import FormatError
 from pipeline.sources.choose_columns import Chosen
 from pipeline.sources.columns import is_bytes
-from pipeline.sources.kinds import ARROW, SUFFIXES
+from pipeline.sources.kinds import ARROW, PARQUET, START, kind_of_content, kind_of_name
 from pipeline.sources.places import Place, reported
 from pipeline.sources.rows import MAX_ROWS
+from pipeline.sources.streams import Files
 
 _BATCH_BYTES = 16 << 20  # of what Arrow gives at a time
-_BUFFER = 1 << 20  # without one, Arrow reads the column of a whole row group at a time
+_BUFFERS, _BUFFER = 16 << 20, 1 << 16  # of all columns and at least of each: without one, Arrow reads a whole group
 _ARROW_FILE = b"ARROW1"
 
 
@@ -68,11 +69,15 @@ class _Parquet(TableFile):
     def _open(self) -> None:
         import pyarrow.parquet as pq  # noqa: PLC0415
 
+        about = pq.read_metadata(self._stream)
         self._file = pq.ParquetFile(
-            self._stream, buffer_size=_BUFFER, pre_buffer=False, page_checksum_verification=True
+            self._stream,
+            metadata=about,
+            buffer_size=max(_BUFFER, _BUFFERS // max(16, about.num_columns)),
+            pre_buffer=False,
+            page_checksum_verification=True,
         )
         self.schema = self._file.schema_arrow
-        about = self._file.metadata
         self._groups = [about.row_group(group).num_rows for group in range(about.num_row_groups)]
         self.rows = about.num_rows
         if self.rows < 0 or min(self._groups, default=0) < 0 or sum(self._groups) != self.rows:
@@ -131,4 +136,8 @@ def open_table(place: Place, name: str) -> TableFile:
     Raises:
         DataError: it can't be read; FormatError: it contradicts itself.
     """
-    return (_Arrow if place.ends(name, SUFFIXES[ARROW]) else _Parquet)(place, name)
+    kind = kind_of_name(place.bare(name))
+    if kind not in (ARROW, PARQUET):
+        with Files() as files, reported(place.full(name)):
+            kind = kind_of_content(files.stream(place, name).read(START))
+    return (_Arrow if kind == ARROW else _Parquet)(place, name)

@@ -7,7 +7,6 @@ from itertools import accumulate
 from typing import Any
 
 from pipeline.errors import FormatError
-from pipeline.sources.arrays import refuse
 from pipeline.sources.choose_columns import Chosen, choose_columns
 from pipeline.sources.columns import read_images, read_numbers
 from pipeline.sources.kinds import ARROW, PARQUET, SUFFIXES
@@ -15,7 +14,7 @@ from pipeline.sources.label_columns import read_labels, vocabulary_of
 from pipeline.sources.levels import BYTES, Levels, find_levels
 from pipeline.sources.places import Names, Place, reported
 from pipeline.sources.reading import Reading
-from pipeline.sources.rows import MAX_ROWS, ImageSource, Rows, join
+from pipeline.sources.rows import MAX_ROWS, ImageSource, Rows, join, select
 from pipeline.sources.table_files import TableFile, open_table
 
 _HELD = 64 << 20  # bytes of one stretch that wait for their conversion; beyond them it is done at once
@@ -34,6 +33,8 @@ class Table(ImageSource):
             with self._opened(index) as file:
                 chosen = choose_columns(file.path, file.schema, reading)
                 if self._chosen is not None and chosen != self._chosen:
+                    if chosen[:2] == self._chosen[:2]:
+                        raise FormatError(f"{file.path} names other classes than the file before it; use numbers")
                     raise FormatError(
                         f"{file.path} keeps images in {chosen.images[0]} and labels in {chosen.labels}, the file "
                         f"before it in {self._chosen.images[0]} and {self._chosen.labels}; choose with a pattern"
@@ -51,6 +52,7 @@ class Table(ImageSource):
             self._vocabulary = vocabulary_of(self.name, self._chosen, self._label_batches)
             self.classes = self._vocabulary.classes
             self._columns.append(str(self._chosen.labels))
+        by_numbers |= reading.value_range is not None
         self._levels = self._find_levels() if by_numbers and self.count else BYTES
         self._batches = self._read_from(0, self._columns)
         self._held, self._held_start = None, 0  # a batch, and its first row
@@ -129,7 +131,12 @@ class Table(ImageSource):
         if self._reading.value_range is not None:
             return Levels(*self._reading.value_range)
         images = self._columns[: len(self._columns) - self.labelled]
-        return find_levels(self.name, (read_numbers(batch.columns).values for _, batch in self._read_from(0, images)))
+
+        def pieces() -> Iterator[tuple[str, Any]]:
+            for at, batch in self._read_from(0, images):
+                yield self._place.full(self._names[self._file_of(at)]), read_numbers(batch.columns).values
+
+        return find_levels(self.name, pieces())
 
     def _decoded(self, start: int, batch: Any) -> Rows:
         index = self._file_of(start)
@@ -137,7 +144,7 @@ class Table(ImageSource):
         columns = batch.columns
         labels, wrong = read_labels(columns.pop(), self._vocabulary) if self.labelled else (None, {})
         images, reasons = read_images(columns, self._reading, self._levels)
-        return refuse(start, images, labels, wrong | reasons, lambda row: f"{path} row {start + row - offset}")
+        return select(start, images, wrong | reasons, labels, lambda row: f"{path} row {start + row - offset}")
 
 
 def _constant(rows: Rows) -> Callable[[], Rows]:

@@ -22,6 +22,7 @@ _FOLDER, _NAME = ord("5"), ord("L")
 _SPARSE = ord("S")
 _MORE = b"xXgLK"  # a header that says more of the member after it
 _MOST = 1 << 20  # bytes that such a header may take
+_NO_FILE = "is no plain file, expected one"
 
 
 class Member(NamedTuple):
@@ -41,14 +42,11 @@ class Member(NamedTuple):
         return self.archive[self.start : self.stop]
 
 
-class _Header(NamedTuple):
-    """A header in a stretch of the archive."""
+_Header = tuple[int, int, int, int]
+"""A header in a stretch of the archive: where it begins, where the content after it ends, its kind, its size.
 
-    at: int
-    end: int
-    """Where the content after it ends, and the next header begins."""
-    kind: int
-    size: int
+A plain tuple, since there is one for every member of every archive.
+"""
 
 
 def read_members(path: str, file: IO[bytes]) -> Iterator[Member]:
@@ -78,59 +76,64 @@ class _Tar:
             headers = _walk(self._content)
             blocks = _blocks(self._content, headers)
             sound = _count_sound(blocks)
-            incomplete = headers[sound - 1] if sound and headers[sound - 1].end > len(self._content) else None
+            incomplete = headers[sound - 1] if sound and headers[sound - 1][1] > len(self._content) else None
             whole = sound - (incomplete is not None)
             yield from self._named(headers[:whole], blocks)
-            self._drop(headers[whole - 1].end if whole else 0)
+            self._drop(headers[whole - 1][1] if whole else 0)
             if incomplete is None and len(self._content) >= _BLOCK:
                 return self._expect_end()
-            missing = incomplete.end - incomplete.at - len(self._content) if incomplete else 0
-            if incomplete and incomplete.size > (_MOST if incomplete.kind in _MORE else LARGEST):
+            at, end, kind, size = incomplete or (0, 0, 0, 0)
+            missing = end - at - len(self._content) if incomplete else 0
+            if incomplete and size > (_MOST if kind in _MORE else LARGEST):
                 yield self._pass_over(incomplete, blocks[sound - 1], missing)
             else:
                 self._content += self._read(max(_AT_ONCE, missing))
 
     def _named(self, headers: list[_Header], blocks: NDArray[np.uint8]) -> Iterator[Member]:
         content = self._content
-        names = np.ascontiguousarray(blocks[:, :100]).view("S100")[:, 0].tolist()
+        names = np.ascontiguousarray(blocks[:, :100]).view("S100")[:, 0].tolist()  # up to their last byte that isn't 0
+        names = [name if b"\0" not in name else name.partition(b"\0")[0] for name in names]
         prefixed = (blocks[:, 345] != 0).tolist()
         for index, (header, name) in enumerate(zip(headers, names, strict=False)):
-            if header.kind in _MORE:
-                self._note(header)
+            at, _, kind, size = header
+            if kind in _MORE:
+                self._note(at, kind, content[at + _BLOCK : at + _BLOCK + size])
                 continue
-            given, self._name = self._name, None
-            whole = given or _name(name, blocks[index], prefixed=prefixed[index])
-            if header.kind == _FOLDER or (whole.endswith("/") and header.kind in _PLAIN):
+            if self._name is None and not prefixed[index] and name.isascii():
+                whole = name.decode()  # nearly all
+            else:
+                given, self._name = self._name, None
+                whole = given or _name(name, blocks[index], prefixed=prefixed[index])
+            if kind == _FOLDER or (whole.endswith("/") and kind in _PLAIN):
                 continue
-            if header.kind == _SPARSE:
+            if kind == _SPARSE:
                 raise self._unread(whole)
-            start = header.at + _BLOCK
-            trouble = "" if header.kind in _PLAIN else "is no plain file, expected one"
-            yield Member(whole, content, start, start + header.size, trouble)
+            start = at + _BLOCK
+            yield Member(whole, content, start, start + size, "" if kind in _PLAIN else _NO_FILE)
 
-    def _note(self, header: _Header) -> None:
+    def _note(self, at: int, kind: int, content: bytes) -> None:
         """Keep what a header says of the member after it."""
-        content = self._content[header.at + _BLOCK : header.at + _BLOCK + header.size]
-        if header.kind == _NAME:
+        if kind == _NAME:
             self._name = _text(content)
-        elif header.kind in b"xX":
+        elif kind in b"xX":
             try:
                 more = dict(_records(content))
             except ValueError:
-                raise self._damaged(self._offset + header.at) from None
+                raise self._damaged(self._offset + at) from None
             if any(key.startswith("GNU.sparse") for key in more) or "size" in more:
                 raise self._unread(more.get("GNU.sparse.name", more.get("path", "a member")))
             self._name = more.get("path", self._name)
 
     def _pass_over(self, header: _Header, block: NDArray[np.uint8], missing: int) -> Member:
-        if header.kind in _MORE:
+        _, _, kind, size = header
+        if kind in _MORE:
             raise self._damaged(self._offset)
         given, self._name = self._name, None
         name = given or _name(bytes(block[:100]), block, prefixed=bool(block[345]))
         self._drop(len(self._content))
         while missing:
             missing -= len(self._read(min(missing, _AT_ONCE), keep=False))
-        return Member(name, b"", 0, 0, f"takes {header.size:,} bytes, expected at most {LARGEST:,}")
+        return Member(name, b"", 0, 0, f"takes {size:,} bytes, expected at most {LARGEST:,}")
 
     def _read(self, size: int, *, keep: bool = True) -> bytes:
         found = self._file.read(size)
@@ -176,7 +179,7 @@ def _walk(content: bytes) -> list[_Header]:
         if kind in _BARE or size < 0:
             size = 0
         end = at + _BLOCK + -(-size // _BLOCK) * _BLOCK
-        headers.append(_Header(at, end, kind, size))
+        headers.append((at, end, kind, size))
         at = end
     return headers
 
@@ -184,7 +187,7 @@ def _walk(content: bytes) -> list[_Header]:
 def _blocks(content: bytes, headers: list[_Header]) -> NDArray[np.uint8]:
     """The bytes of the headers: uint8 `[n, 512]`."""
     whole = np.frombuffer(content, np.uint8, len(content) // _BLOCK * _BLOCK).reshape(-1, _BLOCK)
-    return whole[[header.at // _BLOCK for header in headers]]
+    return whole[[header[0] // _BLOCK for header in headers]]
 
 
 def _count_sound(blocks: NDArray[np.uint8]) -> int:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import MeasurementError
 from pipeline.inference.parallel import cores, map_ordered
-from pipeline.inference.session import Decoder, Encoder
+from pipeline.inference.session import Decoder, Encoder, check_pair
 from pipeline.jobs.machine import matrix_rate, numpy_matrix_rate
 from pipeline.shared.interface import IMAGE_SHAPE
 from pipeline.sources.rows import MAX_ROWS
@@ -106,8 +106,10 @@ def product_contenders(bundle: Path, pile: Path, images: int) -> list[Contender]
 
     Raises:
         MeasurementError: the models don't state their operations.
+        ModelError: a half can't be used, or they are not of one model.
     """
     encoder, decoder = Encoder(bundle / "encoder"), Decoder(bundle / "decoder")
+    check_pair(encoder, decoder)
     if encoder.operations is None or decoder.operations is None:
         raise MeasurementError(f"the models in {bundle} don't say their operations; run `vae export` again")
     warm = min(images, 200_000)  # in memory

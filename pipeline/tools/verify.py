@@ -1,6 +1,7 @@
 """What a bundle or a model file is, and whether it does what it says: NumPy and ONNX Runtime are all it takes."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -9,7 +10,7 @@ import numpy as np
 
 from pipeline.errors import BundleError, FormatError
 from pipeline.inference.bundle import open_bundle
-from pipeline.inference.manifest import Entry, Tolerance, Variant
+from pipeline.inference.manifest import Entry, Manifest, Tolerance, Variant
 from pipeline.inference.mixture import Mixture
 from pipeline.inference.model import Floats, OnnxModel, open_session
 from pipeline.inference.tensor_file import Values, read_tensor
@@ -97,7 +98,7 @@ def verify(folder: Path) -> Verification:
     """
     bundle = open_bundle(folder)
     with np.errstate(all="ignore"):  # what is not finite is refused, not warned of
-        passed = [_check_model(folder, entry, bundle.latent_dim, bundle.tolerance) for entry in bundle.models.values()]
+        passed = [_check_model(folder, entry, bundle) for entry in bundle.models.values()]
     measured = []
     for inputs, files, variants in passed:
         rates = _rows_per_second(files, inputs)
@@ -126,10 +127,9 @@ def info(path: Path) -> Info:
     )
 
 
-def _check_model(
-    folder: Path, entry: Entry, latent_dim: int, tolerance: Tolerance
-) -> tuple[list[Values], list[OnnxModel], list[Checked]]:
+def _check_model(folder: Path, entry: Entry, bundle: Manifest) -> tuple[list[Values], list[OnnxModel], list[Checked]]:
     """The inputs of the test vectors, and the variants that do what the manifest says, float32 first."""
+    latent_dim, tolerance = bundle.latent_dim, bundle.tolerance
     vectors = _read_vectors(folder, entry, latent_dim)
     inputs, expected = vectors[: len(entry.inputs)], vectors[len(entry.inputs) :]
     outputs = [output.name for output in entry.interface.outputs]
@@ -137,7 +137,7 @@ def _check_model(
     checked = []
     for name, variant in sorted(entry.variants.items(), key=lambda item: item[0] != FLOAT32):
         file = folder / variant.file
-        opened = _open(file, entry.interface)
+        opened = _open(file, entry.interface, bundle.checksums(folder))
         if opened.interface.latent is not None and opened.latent_dim != latent_dim:
             raise BundleError(f"{file} has {opened.latent_dim} latent(s), the manifest says {latent_dim}")
         differences = {}
@@ -157,8 +157,8 @@ def _check_model(
     return inputs, files, checked
 
 
-def _open(file: Path, interface: Interface) -> OnnxModel:
-    return Mixture(file) if interface == MIXTURE else OnnxModel(file, interface)
+def _open(file: Path, interface: Interface, listed: Mapping[Path, str]) -> OnnxModel:
+    return Mixture(file) if interface == MIXTURE else OnnxModel(file, interface, listed=listed)
 
 
 def _read_vectors(folder: Path, entry: Entry, latent_dim: int) -> list[Values]:

@@ -14,8 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from pipeline.data.datasets import DATASETS, RawFile
+from pipeline.cli import app
+from pipeline.data.datasets import DATASETS, MIRROR_VARIABLES, RawFile
 from pipeline.data.download import download
 from pipeline.data.raw import RAW_FILES, SOURCE_FILE, TEST_IMAGES
 from pipeline.data.raw import TEST_LABELS as LABELS  # the first to be fetched
@@ -151,6 +153,14 @@ def test_a_mirror_is_a_folder_or_an_address(kind: str, good: Path, raw: Path, se
     assert result["files"] == [
         {"name": name, "bytes": size, "sha256": digest} for name, size, digest in DATASETS["mnist"].files
     ]
+
+
+@pytest.mark.parametrize("variable", MIRROR_VARIABLES)
+def test_the_environment_may_name_the_mirror(variable: str, good: Path, raw: Path) -> None:
+    params = ["--params", str(Path(__file__).parent.parent.parent / "params.yaml")]
+    done = CliRunner().invoke(app, ["download", str(raw), *params], env={variable: str(good)})
+    assert done.exit_code == 0, done.output
+    assert contents(raw) == contents(good)
 
 
 def test_others_may_read_what_was_fetched(good: Path, raw: Path) -> None:
@@ -344,9 +354,11 @@ def test_the_files_of_a_split_come_out_of_the_one_zip(
     assert download(of(name), raw) == result
     assert mirror.asked == ["gzip.zip"]  # once
 
-    (raw / LABELS).write_bytes(b"damaged")
-    download(of(name), raw)
-    assert contents(raw) == expected
+    for damaged in (LABELS, SOURCE_FILE):
+        (raw / damaged).write_bytes(b"damaged")
+        assert download(of(name), raw) == result
+        assert contents(raw) == expected
+    assert mirror.asked == ["gzip.zip"] * 3
 
 
 @pytest.mark.parametrize("below", ["", "gzip"])

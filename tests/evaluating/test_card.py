@@ -113,7 +113,7 @@ def test_the_card_speaks_of_what_the_data_show(source: str, about: About) -> Non
     )
     assert f"Share of test {about.noun}s classified correctly" in card
     assert ("digit" in card) == (about.noun == "digit")
-    assert (" of MNIST" in card) == (source == "mnist")
+    assert ("digits of MNIST" in card) == (source == "mnist")
     assert f"{about.citation}; licence {about.licence}." in card or source == "own"
 
 

@@ -138,7 +138,7 @@ def test_one_latent_and_labels_that_it_tells(exports: Path, prepared: Path, repo
 
 def test_more_neighbours_than_training_digits_are_refused(exports: Path, prepared: Path, reports: Path) -> None:
     params = PARAMS.model_copy(update={"neighbours": 701})
-    with pytest.raises(ParamsError, match=r"evaluate\.neighbours is 701, there are 700 training digits"):
+    with pytest.raises(ParamsError, match=r"evaluate\.neighbours is 701, there are 700 training images"):
         evaluate(params, exports, prepared, reports / "metrics.json")
     assert list(reports.iterdir()) == []
 
@@ -146,7 +146,7 @@ def test_more_neighbours_than_training_digits_are_refused(exports: Path, prepare
 def test_too_few_test_digits_are_refused(exports: Path, prepared: Path, reports: Path) -> None:
     for name in ("images", "labels"):
         np.save(prepared / f"test_{name}.npy", np.load(prepared / f"test_{name}.npy")[:3])
-    with pytest.raises(DataError, match=r"holds 3 test digit\(s\), at least 4 are needed"):
+    with pytest.raises(DataError, match=r"holds 3 test image\(s\), at least 4 are needed"):
         run(exports, prepared, reports)
 
 

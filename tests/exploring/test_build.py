@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from pipeline.exploring.build import build
 from pipeline.exploring.node import SITE, ToolError
 from pipeline.exploring.serve import POLICY
 from pipeline.measures.elbo import kl_per_latent
-from tests.exploring.conftest import Material
+from tests.exploring.conftest import Material, need_node
 
 Make = Callable[[int], Material]
 
@@ -75,6 +76,28 @@ def test_the_page_is_relative_and_has_the_policy(site: Callable[[int], Path]) ->
     assert 'src="/' not in page
     assert "style=" not in page
     assert "d3-zoom" in (site(2) / "licences.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("noun", "drawn"), [("digit", "Draw a digit"), ("image", "Draw an image"), ("letter", "Draw a letter")]
+)
+def test_the_page_speaks_of_what_the_data_show(noun: str, drawn: str, material: Make, tmp_path: Path) -> None:
+    need_node()
+    of, classes = material(2), ["<boot>", *map(str, range(1, 10))]
+    prepared = shutil.copytree(of.prepared, tmp_path / "prepared")
+    stats = json.loads((prepared / "stats.json").read_text())
+    stats["about"] |= {"title": "R&D", "noun": noun, "classes": classes}
+    (prepared / "stats.json").write_text(json.dumps(stats))
+    build(of.exports, of.latents, prepared, tmp_path / "web")
+    about = json.loads((tmp_path / "web/site.json").read_text())
+    assert (about["title"], about["noun"], about["classes"]) == ("R&D", noun, classes)
+    page = (tmp_path / "web/index.html").read_text()
+    text = " ".join(re.sub("<[^>]*>", " ", page).split())
+    assert "<title>R&amp;D VAE: explore the latent space</title>" in page
+    assert drawn in text
+    assert f"Map of the test {noun}s" in text
+    assert ("digit" in text.lower()) == (noun == "digit")
+    assert "{{" not in page
 
 
 def test_the_whole_site_is_small(site: Callable[[int], Path]) -> None:

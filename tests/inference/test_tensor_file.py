@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from pipeline.errors import FormatError
-from pipeline.inference.tensor_file import HOLDERS, find_external_tensor, read_tensor
+from pipeline.inference.tensor_file import HOLDERS, find_external_tensors, read_tensor
 from tests import onnx_models
 
 SHAPES = array_shapes(min_dims=0, max_dims=4, min_side=1, max_side=5)
@@ -180,15 +180,32 @@ def in_an_initializer() -> bytes:
 
 @pytest.mark.parametrize("write", [in_an_initializer, in_a_branch, in_a_sparse_tensor])
 def test_external_data_are_found_wherever_they_are(write: Callable[[], bytes]) -> None:
-    assert find_external_tensor(write()) == "'deep'"
+    assert find_external_tensors(write()) == [("'deep'", "../../etc/passwd")]
+
+
+@pytest.mark.parametrize(
+    ("entries", "file"),
+    [
+        ([("offset", "0"), ("location", "weights.bin"), ("length", "8")], "weights.bin"),
+        ([("location", "a"), ("location", "b")], ""),
+        ([("offset", "0")], ""),
+        ([], ""),
+    ],
+)
+def test_the_file_of_external_data_is_the_one_that_is_named(entries: list[tuple[str, str]], file: str) -> None:
+    model = onnx_models.decoder()
+    model.graph.initializer[0].name, model.graph.initializer[0].data_location = "w", TensorProto.EXTERNAL
+    for key, value in entries:
+        model.graph.initializer[0].external_data.add(key=key, value=value)
+    assert find_external_tensors(model.SerializeToString()) == [("'w'", file)]
 
 
 def test_a_model_that_holds_its_data_has_none() -> None:
-    assert find_external_tensor(onnx_models.encoder().SerializeToString()) is None
+    assert find_external_tensors(onnx_models.encoder().SerializeToString()) == []
 
 
 @UNHURRIED
 @given(content=st.binary(max_size=60))
 def test_a_model_of_garbage_is_refused_or_has_no_tensors(content: bytes) -> None:
     with contextlib.suppress(FormatError):
-        assert find_external_tensor(content) is None
+        assert find_external_tensors(content) == []

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ from numpy.typing import NDArray
 
 from pipeline.errors import DataError, FormatError, ModelError, OutputError
 from pipeline.inference import Encoder
+from pipeline.inference.appearance import Appearance
 from pipeline.jobs.encode import encode
 from pipeline.jobs.engine import Options, Plan, Summary
 from pipeline.jobs.target import open_target
-from pipeline.sources.images import open_images
+from pipeline.sources.images import Rows, open_images
 from tests import onnx_models
 from tests.conftest import bytes_of, names_in
 from tests.sources import piles
@@ -266,3 +268,69 @@ def test_a_batch_job_loads_no_pandas(encoder: Encoder, pile: Path, folder: Path)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert pq.read_metadata(folder / "part-00000.parquet").num_rows == 1000
+
+
+def test_the_summary_says_how_many_have_a_label_and_where_from(
+    encoder: Encoder, images: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    pile = piles.write(tmp_path / "folder_of_png", images[:5], [0, 1, 1, 2, 2])
+    (pile / "0005.png").write_bytes(piles.png(images[5]))
+    (pile / "notes.txt").touch()
+    summary = run(encoder, pile, tmp_path / "out")
+    assert (summary.rows, summary.labelled, summary.labels_from) == (6, 5, "names of folders")
+    assert summary.passed_over == {".txt": 1}
+    first, second, _ = str(summary).splitlines()
+    assert first.endswith("out: 6 rows, 5 with a label (names of folders)")
+    assert second == "passed over: 1 .txt"
+
+
+def test_labels_are_counted_when_parts_are_taken_over(
+    encoder: Encoder, images: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    pile = tmp_path / "pile.npz"
+    labels = np.arange(65_540) % 10
+    np.savez(pile, images=np.resize(images, (65_540, 28, 28)), labels=np.where(labels == 9, -1, labels))
+    expected = int((labels != 9).sum())
+    target = open_target(tmp_path / "out")
+    with pytest.raises(KeyboardInterrupt), open_images(pile) as source:
+        source.read = interrupted(source.read)
+        encode(encoder, source, target, PLAIN)
+    summary = run(encoder, pile, tmp_path / "out")
+    assert (summary.resumed_parts, summary.labelled) == (1, expected)
+
+
+def interrupted(read: Callable[[int, int], Callable[[], Rows]]) -> Callable[[int, int], Callable[[], Rows]]:
+    """Ends the job in its second part."""
+
+    def stopping(start: int, stop: int) -> Callable[[], Rows]:
+        if start >= 65_536:
+            raise KeyboardInterrupt
+        return read(start, stop)
+
+    return stopping
+
+
+def test_names_of_classes_travel_with_the_latents(encoder: Encoder, images: NDArray[np.uint8], tmp_path: Path) -> None:
+    np.savez(tmp_path / "pile.npz", x=images[:4], y=["dog", "cat", "dog", "eel"])
+    run(encoder, tmp_path / "pile.npz", tmp_path / "out")
+    (part,) = (tmp_path / "out").glob("*.parquet")
+    assert json.loads(pq.read_schema(part).metadata[b"classes"]) == ["cat", "dog", "eel"]
+    assert json.loads((tmp_path / "out/_manifest.json").read_text())["classes"] == ["cat", "dog", "eel"]
+    assert pq.read_table(part)["label"].to_pylist() == [1, 0, 1, 2]
+
+
+def test_images_unlike_the_training_images_are_remarked_upon_once(
+    images: NDArray[np.uint8], prepared_sample: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    digits = np.load(prepared_sample / "train_images.npy")
+    model = onnx_models.encoder()
+    for name, value in Appearance.of(digits).facts().items():
+        model.metadata_props.add(key=name, value=value)
+    encoder = Encoder(onnx_models.save(model, tmp_path / "encoder"))
+    for name, pile in (("digits", digits), ("dark", np.resize(255 - digits, (65_540, 28, 28)))):
+        np.save(tmp_path / f"{name}.npy", pile)
+        caplog.clear()
+        summary = run(encoder, tmp_path / f"{name}.npy", tmp_path / name)
+        assert len(caplog.messages) == len(summary.remarks) == (name == "dark")
+    assert "say --invert" in summary.remarks[0]
+    assert caplog.messages == [f"WARNING: {summary.remarks[0]}"]

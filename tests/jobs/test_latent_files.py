@@ -401,7 +401,7 @@ def test_a_file_that_became_shorter_is_noticed(tmp_path: Path) -> None:
     source = open_latents(tmp_path / "z.npy", 2)
     os.truncate(tmp_path / "z.npy", 80_000)
     assert source.read(0, 4096)().z.shape == (4096, 2)
-    with pytest.raises(DataError, match=r"z\.npy became shorter while it was read: it ends before row 10,000"):
+    with pytest.raises(DataError, match=r"z\.npy ends in row 9,984 of 10,000"):
         source.read(9000, 10_000)
 
 
@@ -434,7 +434,7 @@ def test_damage_is_refused_when_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "z.npz"
     save_npz(z=np.zeros((10_000, 2)))(path)
     flip(path, 100_000)
-    with pytest.raises(DataError, match=r"z\.npz \(at row 8,192\) can't be read: Bad CRC-32"):
+    with pytest.raises(DataError, match=r"z\.npz \(at row 8,192 of 10,000\) can't be read: Bad CRC-32"):
         read_all(open_latents(path, 2))
 
 
@@ -466,12 +466,17 @@ COLUMNS = r"expected z_mean, z or latents as lists of 2 numbers, or 2 column\(s\
         ("z.npy", save_npy(1.0), FormatError, r"holds float64\[\], expected numbers"),
         ("z.npy", save_npy(Z > 0), FormatError, r"holds bool\[10, 2\], expected numbers"),
         ("z.npy", save_npy(Z * 1j), FormatError, r"holds complex64\[10, 2\], expected numbers"),
-        ("z.npy", save_npy(Z.astype(str)), FormatError, r"holds <U32\[10, 2\], expected numbers"),
+        ("z.npy", save_npy(Z.astype(str)), FormatError, r"holds text\[10, 2\], expected numbers"),
         ("z.npy", save_npy(Z[:0]), DataError, "holds no latents"),
-        ("z.npy", save_npy([[None, None]]), FormatError, r"holds object\[1, 2\], expected numbers"),
-        ("z.npy", save_bytes(b""), DataError, "can't be read: EOF: reading magic string"),
-        ("z.npy", save_bytes(b"PK\x03\x04 an .npz file"), DataError, "can't be read: the magic string is not correct"),
-        ("z.npz", save_bytes(b"PK\x03\x04"), DataError, "can't be read: File is not a zip file"),
+        ("z.npy", save_npy([[None, None]]), FormatError, r"of plain arrays .pickled objects"),
+        ("z.npy", save_bytes(b""), DataError, "of plain arrays .EOF: reading magic string"),
+        (
+            "z.npy",
+            save_bytes(b"PK\x03\x04 an .npz file"),
+            DataError,
+            "of plain arrays .the magic string is not correct",
+        ),
+        ("z.npz", save_bytes(b"PK\x03\x04"), DataError, "of plain arrays .File is not a zip file"),
         ("z.npz", save_npz(image=np.zeros((9, 28, 28), np.uint8)), FormatError, rf"holds the arrays image.*; {ARRAYS}"),
         ("z.npz", save_npz(a=Z, b=Z), FormatError, rf"arrays a float32\[10, 2\], b float32\[10, 2\]; {ARRAYS}"),
         ("z.npz", save_npz(z=Z[:, :1], b=Z), FormatError, rf"arrays z float32\[10, 1\], b float32\[10, 2\]; {ARRAYS}"),
@@ -511,11 +516,9 @@ def test_an_array_that_is_shorter_or_longer_than_it_says_is_refused(tmp_path: Pa
     path = tmp_path / "z.npy"
     np.save(path, Z)
     content = path.read_bytes()
-    for other, size in ((content[:-8], 72), (content + b"12", 82)):
+    for other, size in ((content[:-8], 18), (content + b"1234", 21)):
         path.write_bytes(other)
-        with pytest.raises(
-            FormatError, match=rf"declares float32\[10, 2\], 80 bytes, and holds {size}; write it again"
-        ):
+        with pytest.raises(FormatError, match=rf"declares 20 elements \(10, 2\) and holds {size}; fetch it again"):
             open_latents(path, 2)
 
 

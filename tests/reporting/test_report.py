@@ -276,7 +276,7 @@ def test_the_page_speaks_of_what_the_data_show(name: str, inputs: Inputs, report
     assert f"Variational autoencoder of {about.title}" in text
     assert f"The test {about.noun}s were used for nothing but" in text
     assert f"Test {about.noun}s in latent space" in text
-    assert f"{about.citation} ({about.licence})." in text or name == "own"
+    assert f"{about.citation} (licence: {about.licence})." in text or name == "own"
     assert (f"Classes, by label from 0: {', '.join(about.classes)}." in text) == bool(about.classes)
     assert (reason in text) == ("because the data have no labels" in text) == (not about.classes)
     assert ("digit" in text.lower()) == (about.noun == "digit")

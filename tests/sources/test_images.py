@@ -98,7 +98,7 @@ def test_labels_must_be_labels(images: Pixels, tmp_path: Path) -> None:
         open_images(pile, write(tmp_path / "labels.npy", np.zeros((9, 10), np.float32)))
     with pytest.raises(FormatError, match=r"pile\.npy holds labels as uint8\[9, 28, 28\], expected one for each image"):
         open_images(pile, pile)
-    with pytest.raises(DataError, match=r"nothing was not found; expected labels as IDX, \.npy, \.npz, CSV or Parquet"):
+    with pytest.raises(DataError, match=r"nothing was not found; expected labels as IDX, \.npy, \.npz, CSV, Parquet"):
         open_images(pile, tmp_path / "nothing")
     with pytest.raises(DataError, match="is no file; expected labels"):
         open_images(pile, tmp_path)

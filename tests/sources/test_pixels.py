@@ -63,8 +63,8 @@ def test_an_image_is_shaped_as_the_reader_chose(
 ) -> None:
     reading = Reading(**choices)
     assert np.array_equal(shape(images[0], reading), expected(images[0]))
-    assert np.array_equal(shape_all(images, reading), np.array([*map(expected, images)]))
-    assert shape_all(images[:0], reading).shape == (0, 28, 28)
+    assert np.array_equal(shape_all(images, reading)[0], np.array([*map(expected, images)]))
+    assert shape_all(images[:0], reading)[0].shape == (0, 28, 28)
 
 
 def test_paper_is_inverted_before_background_is_padded() -> None:

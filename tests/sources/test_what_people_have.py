@@ -7,11 +7,14 @@ import csv
 import gzip
 import io
 import json
+import os
+import pickle
 import struct
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,6 +112,7 @@ def zipped(path: Path, members: dict[str, bytes]) -> None:
             archive.writestr(name, content)
 
 
+NUMBERED = [str(place) for place in range(784)]
 PIXEL_NAMES = [f"pixel{place}" for place in range(784)]
 KAGGLE = [[label, *pixels] for label, pixels in zip(LABELS, FLAT.tolist(), strict=True)]
 HALF = IMAGES.astype(np.float32) / 255
@@ -135,6 +139,24 @@ CASES: dict[str, Case] = {
     ),
     "labels under another name": Case(
         lambda p: np.savez(p, a=IMAGES, b=np.float64(LABELS), c=np.zeros(30)), "p.npz", {"labels_from": "b"}, LABELS
+    ),
+    "pickled objects beside images": Case(
+        lambda p: np.savez(p, x=IMAGES, y=LABELS, about=np.array({"made": "by me"}, object)), "x.npz", {}, LABELS
+    ),
+    **{
+        f"{name} of images are no labels": Case(
+            lambda p, name=name, of=of: np.savez(p, x=IMAGES, **{name: of}), "x.npz"
+        )
+        for name, of in (("ids", np.arange(30)), ("weights", HALF[:, 0, 0]), ("filenames", np.array(NAMED)))
+    },
+    "labels in one file of two": Case(
+        lambda p: [p.mkdir(), np.savez(p / "a", x=IMAGES[:9]), np.savez(p / "b", x=IMAGES[9:], y=LABELS[9:])],
+        "pile",
+        {},
+        [-1] * 9 + LABELS[9:],
+    ),
+    "words that are numbers": Case(
+        lambda p: np.savez(p, x=IMAGES, y=np.float64(LABELS).astype(str)), "x.npz", {}, LABELS
     ),
     "words in an .npz": Case(lambda p: np.savez(p, x=IMAGES, y=NAMED), "pile.npz", {}, SAME, WORDS),
     "bool": Case(lambda p: np.save(p, INK > 0), "pile.npy", images=INK),
@@ -208,8 +230,109 @@ CASES: dict[str, Case] = {
         {},
         LABELS,
     ),
+    **{
+        f"CSV of pandas: {kind}": Case(
+            lambda p, names=names, rows=rows: p.write_text(lines(names, rows)), "x.csv", {}, labels
+        )
+        for kind, names, rows, labels in (
+            ("numbered", NUMBERED, FLAT.tolist(), None),
+            ("numbered after an index", ["", *NUMBERED], [[n, *row] for n, row in enumerate(FLAT.tolist())], None),
+            ("label and numbered", ["label", *NUMBERED], KAGGLE, LABELS),
+            ("all numbered", [*NUMBERED, "784"], KAGGLE, LABELS),
+            ("an index is no label", ["Unnamed: 0", *PIXEL_NAMES], KAGGLE, None),
+            ("an id is no label", ["id", *PIXEL_NAMES], KAGGLE, None),
+            ("sorted as text", sorted(PIXEL_NAMES), FLAT[:, np.argsort(PIXEL_NAMES)].tolist(), None),
+            ("labels as floats", ["label", *PIXEL_NAMES], [[f"{row[0]}.0", *row[1:]] for row in KAGGLE], LABELS),
+            (
+                "labels, some none",
+                ["label", *PIXEL_NAMES],
+                [[none, *KAGGLE[n][1:]] for n, none in enumerate(["-1", "", "nan"])] + KAGGLE[3:],
+                [-1, -1, -1, *LABELS[3:]],
+            ),
+        )
+    },
+    "a late word among labels": Case(
+        lambda p: p.write_text(lines(["label", *PIXEL_NAMES], [*KAGGLE[:-1], ["a", *KAGGLE[-1][1:]]])),
+        "x.csv",
+        {},
+        [*LABELS[:-1], 10],
+        [*map(str, range(10)), "a"],
+    ),
+    **{
+        f"a comma at the end of each line: {kind}": Case(
+            lambda p, names=names, rows=rows: p.write_text(lines(names and [*names, ""], [[*row, ""] for row in rows])),
+            "x.csv",
+            {},
+            labels,
+        )
+        for kind, names, rows, labels in (
+            ("header and label", ["label", *PIXEL_NAMES], KAGGLE, LABELS),
+            ("header", PIXEL_NAMES, FLAT.tolist(), None),
+            ("label", None, KAGGLE, LABELS),
+            ("neither", None, FLAT.tolist(), None),
+        )
+    },
+    "quotes everywhere": Case(
+        lambda p: p.write_text("".join(",".join(f'"{one}"' for one in row) + "\n" for row in KAGGLE)), "x", {}, LABELS
+    ),
+    "NumPy's savetxt": Case(lambda p: np.savetxt(p, FLAT), "x.csv"),
+    "NumPy's savetxt, with the label": Case(lambda p: np.savetxt(p, KAGGLE, delimiter=","), "x.csv", {}, LABELS),
+    "the label last, without a header": Case(
+        lambda p: p.write_text(lines(None, [[*row[1:], row[0]] for row in KAGGLE])),
+        "x.csv",
+        {"labels_from": "784"},
+        LABELS,
+    ),
+    "shares of 0.0 and 1.0": Case(
+        lambda p: p.write_text(lines(None, (INK.reshape(30, 784) / 255).tolist())), "x.csv", images=INK
+    ),
+    ".tsv": Case(lambda p: p.write_text(lines(["label", *PIXEL_NAMES], KAGGLE, "\t")), "x.tsv", {}, LABELS),
+    "semicolons without a name": Case(
+        lambda p: p.write_text(lines(["label", *PIXEL_NAMES], KAGGLE, ";")), "x", {}, LABELS
+    ),
+    "a blank line and a mark before the lines": Case(
+        lambda p: p.write_text("\ufeff\n" + lines(None, KAGGLE)), "x.csv", {}, LABELS
+    ),
     ".csv.gz": Case(lambda p: p.write_bytes(gzip.compress(lines(None, KAGGLE).encode())), "x.csv.gz", {}, LABELS),
     # Parquet and Arrow
+    "785 numbered columns": Case(
+        lambda p: pq.write_table(pa.table({str(n): column for n, column in enumerate(zip(*KAGGLE, strict=True))}), p),
+        "x.parquet",
+        {},
+        LABELS,
+    ),
+    "names of classes, and words": Case(
+        lambda p: pq.write_table(class_label(table(image=column("struct", IMAGES), label=NAMED), WORDS), p),
+        "x.parquet",
+        {},
+        SAME,
+        WORDS,
+    ),
+    "no label but null": Case(
+        lambda p: pq.write_table(table(image=column("binary", IMAGES), label=pa.nulls(30)), p), "x.parquet"
+    ),
+    "a dictionary of numbers": Case(
+        lambda p: pyarrow.feather.write_feather(
+            table(image=column("binary", IMAGES), label=pa.array(np.float64(LABELS)).dictionary_encode()), str(p)
+        ),
+        "x.feather",
+        {},
+        LABELS,
+    ),
+    "0 and 1 in bytes": Case(
+        lambda p: pq.write_table(table(image=column("binary", INK // 255)), p),
+        "x.parquet",
+        {"value_range": (0, 1)},
+        images=INK,
+    ),
+    "an Arrow stream without a name": Case(lambda p: stream(p, table(image=column("list", IMAGES))), "x"),
+    "an Arrow file without a name": Case(
+        lambda p: pyarrow.feather.write_feather(table(image=column("list", IMAGES)), str(p)), "x"
+    ),
+    "columns sorted as text": Case(
+        lambda p: pq.write_table(pa.table({name: FLAT[:, PIXEL_NAMES.index(name)] for name in sorted(PIXEL_NAMES)}), p),
+        "x.parquet",
+    ),
     "784 columns": Case(
         lambda p: pq.write_table(
             pa.table([pa.array(LABELS), *map(pa.array, FLAT.T)], ["label", *PIXEL_NAMES]), p, row_group_size=7
@@ -393,6 +516,7 @@ def test_it_gives_the_same_pixels_and_labels(name: str, tmp_path: Path) -> None:
 
 QMNIST = np.zeros((30, 8), ">i4")
 QMNIST[:, 0] = LABELS
+ONE_A_LINE = "".join(f"{label}\n" for label in LABELS)
 LABEL_FILES: dict[str, tuple[Callable[[Path], Any], Sequence[int], Sequence[str]]] = {
     "l.npy": (lambda p: np.save(p, np.array(LABELS)), LABELS, ()),
     "words.npy": (lambda p: np.save(p, NAMED), SAME, WORDS),
@@ -403,6 +527,25 @@ LABEL_FILES: dict[str, tuple[Callable[[Path], Any], Sequence[int], Sequence[str]
     "qmnist-idx2-int.gz": (lambda p: p.write_bytes(gzip.compress(idx(0x0C, QMNIST))), LABELS, ()),
     "l.csv": (lambda p: p.write_text("file,label\n" + "".join(f"{n}.png,{n % 10}\n" for n in range(30))), LABELS, ()),
     "bare.csv": (lambda p: p.write_text("".join(f"{name}\n" for name in NAMED)), SAME, WORDS),
+    "l.csv.gz": (lambda p: p.write_bytes(gzip.compress(("label\n" + ONE_A_LINE).encode())), LABELS, ()),
+    "mark.csv": (lambda p: p.write_text("\ufefflabel\n" + ONE_A_LINE), LABELS, ()),
+    "unknown.csv": (lambda p: p.write_text("number of the class\n" + ONE_A_LINE), LABELS, ()),
+    "index.csv": (lambda p: p.write_text(",0\n" + "".join(f"{n},{n % 10}\n" for n in range(30))), LABELS, ()),
+    "semicolons.csv": (
+        lambda p: p.write_text("id;kind\n" + "".join(f"a{n};{n % 10}\n" for n in range(30))),
+        LABELS,
+        (),
+    ),
+    "tabs.tsv": (lambda p: p.write_text("id\tlabel\n" + "".join(f"a\t{n % 10}\n" for n in range(30))), LABELS, ()),
+    "some.csv": (lambda p: p.write_text("label\n\n\n" + ONE_A_LINE[4:] + "\n"), [-1, -1, *LABELS[2:]], ()),
+    "savetxt.txt": (lambda p: np.savetxt(p, LABELS), LABELS, ()),
+    "labels": (lambda p: p.write_text(ONE_A_LINE), LABELS, ()),
+    "two.npz": (lambda p: np.savez(p, ids=np.arange(30), kinds=np.array(LABELS)[:, None]), LABELS, ()),
+    "pickled.npz": (lambda p: np.savez(p, y=LABELS, about=np.array({}, object)), LABELS, ()),
+    "classes.parquet": (lambda p: pq.write_table(class_label(table(label=SAME), WORDS), p), SAME, WORDS),
+    "l.parq": (lambda p: pq.write_table(table(label=pa.array(NAMED).dictionary_encode()), p), SAME, WORDS),
+    "l.arrow": (lambda p: stream(p, table(label=LABELS)), LABELS, ()),
+    "nameless": (lambda p: pq.write_table(table(label=LABELS), p), LABELS, ()),
     "l.parquet": (lambda p: pq.write_table(table(name=["x"] * 30, target=NAMED), p), SAME, WORDS),
 }
 
@@ -418,7 +561,61 @@ def test_labels_lie_in_a_file_of_any_kind(name: str, tmp_path: Path) -> None:
         assert source.labels_from == str(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ["x.npy", "x.npz", "x.csv", "x.parquet", "x.tar", "x.png", "x.tar.gz"])
+LABEL_REFUSALS: dict[str, tuple[Callable[[Path], Any], str | None, str]] = {
+    "l.npy": (lambda p: np.save(p, LABELS), "y", "holds one array, without a name; leave --labels-from out"),
+    "l.npz": (lambda p: np.savez(p, a=LABELS, labels=LABELS), "b", "no array 'b' for --labels-from; it holds a int64"),
+    "two.npz": (lambda p: np.savez(p, a=LABELS, b=LABELS), None, "one array of labels; --labels-from names it"),
+    "l.csv": (lambda p: p.write_text("label\n" + ONE_A_LINE), "y", "no column 'y' for --labels-from; it has label"),
+    "two.csv": (lambda p: p.write_text("a,3\n" * 30), None, "has the columns 0, 1; --labels-from names that of labels"),
+    "broken.csv": (lambda p: p.write_text("id,label\n1,3\n4\n"), None, "line 3 has 1 fields, expected 2"),
+    "none.csv": (lambda p: p.write_text("label\n" + ONE_A_LINE), "none", "--labels-from none rules them out"),
+    "empty.csv": (lambda p: p.write_text(""), None, "holds no line; expected a label for each image"),
+    "l.json": (lambda p: p.write_text(json.dumps(LABELS)), None, "no file of labels; expected labels as IDX"),
+    "l.parquet": (lambda p: pq.write_table(table(label=[[1]] * 30), p), None, "labels of type list.* in column label"),
+}
+
+
+@pytest.mark.parametrize("name", LABEL_REFUSALS)
+def test_what_is_no_file_of_labels_is_named(name: str, tmp_path: Path) -> None:
+    make, labels_from, message = LABEL_REFUSALS[name]
+    np.save(tmp_path / "pile.npy", IMAGES)
+    make(tmp_path / name)
+    with pytest.raises(DataError, match=message):
+        open_images(tmp_path / "pile.npy", tmp_path / name, labels_from=labels_from)
+
+
+def test_the_column_of_labels_is_part_of_the_state(tmp_path: Path) -> None:
+    np.save(tmp_path / "pile.npy", IMAGES)
+    (tmp_path / "l.csv").write_text("a,b\n" + "".join(f"{n % 10},{n % 3}\n" for n in range(30)))
+    one, other = (open_images(tmp_path / "pile.npy", tmp_path / "l.csv", labels_from=name) for name in "ab")
+    assert one.state() != other.state()
+
+
+def test_a_bad_label_is_named_by_its_file(tmp_path: Path) -> None:
+    np.save(tmp_path / "pile.npy", IMAGES)
+    np.save(tmp_path / "l.npy", [300, *LABELS[1:]])
+    stretches = read_all(open_images(tmp_path / "pile.npy", tmp_path / "l.npy"), 7)
+    assert bad_of(stretches) == {0: "l.npy row 0 has the label 300, expected 0 to 255"}
+
+
+def test_stdin_is_read_once_and_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    with pytest.raises(DataError, match="stdin is empty; expected an IDX"):
+        open_images("-")
+    with pytest.raises(DataError, match="stdin was read already; only one of images and labels can be -"):
+        open_images("-")
+
+
+def test_a_pipe_is_sent_to_no_other_process(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as writer:
+        writer.submit((tmp_path / "pipe").write_bytes, saved(IMAGES))
+        source = open_images(tmp_path / "pipe")
+    with pytest.raises(DataError, match="can be read once, and here alone; save it to a file first"):
+        pickle.dumps(source)
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.npz", "x.csv", "x.arrow", "x.parquet", "x.tar", "x.png", "x.tar.gz"])
 @pytest.mark.parametrize("given", ["-", "/dev/stdin"])
 def test_a_pile_comes_through_a_pipe(given: str, name: str, tmp_path: Path) -> None:
     members = tar({f"{n}.png": png(IMAGES[n]) for n in range(9)})
@@ -427,6 +624,7 @@ def test_a_pile_comes_through_a_pipe(given: str, name: str, tmp_path: Path) -> N
         "x.npz": lambda p: np.savez_compressed(p, x=IMAGES[:9], y=LABELS[:9]),
         "x.csv": lambda p: p.write_text(lines(None, KAGGLE[:9])),
         "x.parquet": lambda p: pq.write_table(table(image=column("list", IMAGES[:9])), p),
+        "x.arrow": lambda p: stream(p, table(image=column("list", IMAGES[:9]))),
         "x.tar": lambda p: p.write_bytes(members),
         "x.tar.gz": lambda p: p.write_bytes(gzip.compress(members)),
         "x.png": lambda p: p.write_bytes(png(IMAGES[0])),
@@ -512,6 +710,121 @@ REFUSALS: dict[str, tuple[Callable[[Path], Any], str, dict[str, Any], str]] = {
         {},
         "has 3 columns .*; expected 784",
     ),
+    **{
+        f"{option} that would be ignored: {file}": (make, file, choice, message)
+        for option, choice in (("--array", {"array": "x"}), ("--labels-from", {"labels_from": "x"}))
+        for file, make, message in (
+            ("x.npy", lambda p: np.save(p, IMAGES), f"holds one array, without a name; leave {option} out"),
+            ("x.idx", lambda p: p.write_bytes(idx(8, IMAGES)), f"holds one array, without a name; leave {option} out"),
+            ("x.png", lambda p: p.write_bytes(png(IMAGES[0])), f"kind picture, for which {option} means nothing"),
+        )
+    },
+    "--array of a CSV": (lambda p: p.write_text(lines(None, KAGGLE)), "x.csv", {"array": "x"}, "--array means nothing"),
+    "--range of pictures": (
+        lambda p: p.write_bytes(png(IMAGES[0])),
+        "x.png",
+        {"value_range": (0, 1)},
+        "--range means nothing",
+    ),
+    "words as objects": (
+        lambda p: np.savez(p, x=IMAGES, y=np.array(NAMED, object)),
+        "x.npz",
+        {},
+        "pickled objects: for words, say dtype=str",
+    ),
+    "lists of labels": (
+        lambda p: pq.write_table(table(image=column("binary", IMAGES), label=[[1]] * 30), p),
+        "x.parquet",
+        {},
+        r"labels of type list<.*> in column label, expected whole numbers or words; --labels-from names another",
+    ),
+    "other classes in another file": (
+        lambda p: [
+            p.mkdir(),
+            *[
+                pq.write_table(
+                    class_label(table(image=column("binary", IMAGES), label=SAME), names), p / f"{names[0]}.parquet"
+                )
+                for names in (WORDS, DIGITS)
+            ],
+        ],
+        "x",
+        {},
+        "zero.parquet names other classes than the file before it",
+    ),
+    "rows of 8 x 8": (
+        lambda p: np.save(p, FLAT[:, :64]),
+        "x.npy",
+        {"resize": True},
+        r"one image or 30 of 8 x 8; save array\.reshape\(-1, 8, 8\)",
+    ),
+    "a CSV that may have its label last": (
+        lambda p: p.write_text(lines(None, [[*row[1:], row[0]] for row in KAGGLE])),
+        "x.csv",
+        {},
+        "the first is 0 in the first rows and the last is not: say which is the label: --labels-from 0 or .* 784",
+    ),
+    "UTF-16": (
+        lambda p: p.write_text(lines(PIXEL_NAMES, FLAT.tolist()), "utf-16"),
+        "x.csv",
+        {},
+        "is UTF-16; save it as UTF-8",
+    ),
+    "lines that end as on old Macs": (
+        lambda p: p.write_text(lines(PIXEL_NAMES, FLAT.tolist()).replace("\n", "\r")),
+        "x.csv",
+        {},
+        "is no text with line feeds",
+    ),
+    "Parquet named CSV": (
+        lambda p: pq.write_table(table(image=column("binary", IMAGES)), p),
+        "x.csv",
+        {},
+        "is no text with line feeds; expected CSV, or the suffix of what it is",
+    ),
+    "an endless line": (
+        lambda p: p.write_bytes(b"1," * (1 << 20)),
+        "x.csv",
+        {},
+        "has a line of 1,048,576 bytes or more",
+    ),
+    "an empty CSV": (lambda p: p.write_text("\n\n"), "x.csv", {}, "holds no line; expected 784 numbers a line"),
+    "Kaggle's folder": (
+        lambda p: [
+            p.mkdir(),
+            (p / "test.csv").write_text(lines(PIXEL_NAMES, FLAT.tolist())),
+            (p / "train.csv").write_text(lines(["label", *PIXEL_NAMES], KAGGLE)),
+        ],
+        "x",
+        {},
+        r"x/train\.csv has other columns than .*x/test\.csv; choose with a pattern",
+    ),
+    "a CSV of bytes and one of shares": (
+        lambda p: [
+            p.mkdir(),
+            (p / "a.csv").write_text(lines(None, (FLAT / 255).tolist())),
+            (p / "b.csv").write_text(lines(None, FLAT.tolist())),
+        ],
+        "x",
+        {},
+        r"x/a\.csv holds values up to 1, .*x/b\.csv up to 255; expected one range in all files",
+    ),
+    "an array of bytes and one of shares": (
+        lambda p: [p.mkdir(), np.save(p / "a", IMAGES), np.save(p / "b", HALF)],
+        "x",
+        {},
+        r"x/b\.npy holds values up to 1, .*x/a\.npy up to 255; expected one range in all files",
+    ),
+    "a Parquet of bytes and one of shares": (
+        lambda p: [
+            p.mkdir(),
+            pq.write_table(table(image=FLAT.tolist()), p / "a.parquet"),
+            pq.write_table(table(image=(FLAT / 255).tolist()), p / "b.parquet"),
+        ],
+        "x",
+        {},
+        r"x/b\.parquet holds values up to 1, .*x/a\.parquet up to 255",
+    ),
     "a missing shard": (
         lambda p: p.write_bytes(tar({"0.png": png(IMAGES[0])})) and p.parent / "{a,b}.tar",
         "a.tar",
@@ -562,6 +875,24 @@ def test_lines_of_a_csv_that_are_no_image_are_bad(tmp_path: Path) -> None:
         4: "x.csv row 4 has the label '999', expected a whole number from 0 to 255",
     }
     assert np.array_equal(pixels_of(stretches), IMAGES[[0, 5]])
+
+
+def test_shares_after_whole_numbers_are_bad_and_named_by_their_file(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(lines(None, FLAT[:1].tolist()) * 4096)
+    (tmp_path / "b.csv").write_text(lines(None, [FLAT[0].tolist(), *(FLAT[:2] / 255).tolist()]))
+    with open_images(tmp_path / "*.csv") as source:
+        assert bad_of([source.read(4095, 4099)()]) == {
+            row: f"b.csv row {row - 4096} holds fractions up to 1, but the first rows whole numbers from 0 to 255; "
+            "give all rows one range"
+            for row in (4097, 4098)
+        }
+
+
+def test_a_label_among_numbers_that_is_too_large_is_bad(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(lines(["label", *PIXEL_NAMES], [[300, *KAGGLE[0][1:]], *KAGGLE[1:]]))
+    stretches = read_all(open_images(tmp_path / "x.csv"), 7)
+    assert bad_of(stretches) == {0: "x.csv row 0 has the label '300', expected a whole number from 0 to 255"}
+    assert labels_of(stretches) == LABELS[1:]
 
 
 def test_the_range_is_that_of_all_values_not_of_the_first(tmp_path: Path) -> None:

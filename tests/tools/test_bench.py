@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import MeasurementError
+from pipeline.errors import MeasurementError, ModelError
 from pipeline.tools import bench as module
 from pipeline.tools.bench import Contender, measure, product_contenders, run_vae, write_pile
 from tests import onnx_models
@@ -76,6 +76,13 @@ def test_a_model_that_does_not_say_its_operations_cannot_be_measured(tmp_path: P
     onnx_models.save(onnx_models.encoder(), tmp_path / "encoder")
     onnx_models.save(onnx_models.decoder(), tmp_path / "decoder")
     with pytest.raises(MeasurementError, match="don't say their operations; run `vae export` again"):
+        product_contenders(tmp_path, tmp_path / "images.npy", 1000)
+
+
+def test_halves_of_two_models_are_not_measured(tmp_path: Path) -> None:
+    onnx_models.save(onnx_models.encoder(2), tmp_path / "encoder")
+    onnx_models.save(onnx_models.decoder(3), tmp_path / "decoder")
+    with pytest.raises(ModelError, match=r"gives 2 latent\(s\), .* takes 3; give encoder and decoder of one export"):
         product_contenders(tmp_path, tmp_path / "images.npy", 1000)
 
 

@@ -198,16 +198,18 @@ def keep_outside(location: str) -> Callable[[onnx.ModelProto], None]:
     return change
 
 
-@pytest.mark.parametrize("location", ["weights.bin", "../weights.bin", "{tmp}/weights.bin"])
+@pytest.mark.parametrize("location", ["../weights.bin", "{tmp}/weights.bin"])
 def test_external_data_are_refused_even_where_they_exist(location: str, bundle: Path) -> None:
     for folder in (bundle, bundle / "decoder", bundle.parent):
         (folder / "weights.bin").write_bytes(bytes(4 * onnx_models.UNITS))
     file = bundle / "decoder" / "model.onnx"
     rewrite(file, keep_outside(location.format(tmp=bundle.parent)))
     sign(bundle)
-    message = f"{file} keeps the data of its tensor 'hidden_b' in another file; export it with its data inside"
+    message = (
+        f"{file} keeps the data of its tensor 'hidden_b' in another file; export it with its data inside, or give "
+    )
     for function, path in ((verify, bundle), (Decoder, bundle / "decoder"), (Decoder, file), (info, file)):
-        assert complaint(function, path) == message
+        assert complaint(function, path).startswith(message)
 
 
 def test_a_custom_operator_is_refused(bundle: Path) -> None:

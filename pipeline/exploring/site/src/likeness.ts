@@ -3,21 +3,49 @@ import { context, PIXELS, SIDE } from "./paint";
 
 const INNER = 20;
 const FAINTEST = 24; // of 255; anything fainter is noise of the paper
+const CONTRAST = 32; // of 255, by which ink and uneven paper must differ
 
-/** The grey levels of an image of any size as ink; dark on light is inverted. */
-function inkOf({ data, width, height }: ImageData): Float32Array {
-  const grey = Float32Array.from(
-    { length: width * height },
-    (_, i) => 0.299 * data[i * 4] + 0.587 * data[i * 4 + 1] + 0.114 * data[i * 4 + 2],
-  );
-  let edge = 0;
-  let count = 0;
+/** The digit in a picture of grey levels: what `pipeline/sources/digit.py` makes of it, to the same pixels. */
+export function digitOf(grey: ArrayLike<number>, width: number, height: number): Uint8Array | null {
+  const { ink, dirtiest } = inkOf(grey, width, height);
+  return asMnist(dirtiest > FAINTEST ? clean(ink) : ink, width, height);
+}
+
+/** Grey levels as ink, dark on light inverted, and the darkest ink at the border, which is taken for paper. */
+function inkOf(grey: ArrayLike<number>, width: number, height: number): { ink: Float32Array; dirtiest: number } {
+  const border: number[] = [];
   for (let y = 0; y < height; y++)
-    for (let x = 0; x < width; x += y % (height - 1) ? Math.max(1, width - 1) : 1) {
-      edge += grey[y * width + x];
-      count++;
-    }
-  return edge / count > 127 ? grey.map((value) => 255 - value) : grey;
+    for (let x = 0; x < width; x += y % (height - 1) ? Math.max(1, width - 1) : 1) border.push(y * width + x);
+  const light = border.reduce((sum, at) => sum + grey[at], 0) / border.length > 127;
+  const ink = Float32Array.from(grey, (value) => (light ? 255 - value : value));
+  return { ink, dirtiest: border.reduce((most, at) => Math.max(most, ink[at]), 0) };
+}
+
+/** Takes uneven paper away: what lies below Otsu's threshold; the mean of the ink above it becomes 255. */
+function clean(ink: Float32Array): Float32Array {
+  const counts = new Array<number>(256).fill(0);
+  for (const value of ink) counts[value]++;
+  const all = counts.reduce((sum, count, value) => sum + count * value, 0);
+  let [below, sum, best] = [0, 0, -1];
+  let [threshold, paper, full] = [0, 0, 0];
+  for (let value = 0; value < 256; value++) {
+    below += counts[value];
+    sum += value * counts[value];
+    const above = ink.length - below;
+    if (!below || !above) continue;
+    const means = [sum / below, (all - sum) / above];
+    const between = below * above * (means[1] - means[0]) ** 2;
+    if (between > best) [best, threshold, paper, full] = [between, value, ...means];
+  }
+  if (best < 0 || full - paper < CONTRAST) return new Float32Array(ink.length);
+  return ink.map((value) => Math.min(255, Math.max(0, Math.round((255 * (value - threshold)) / (full - threshold)))));
+}
+
+/** The luma of colours, as whole numbers. */
+function greyOf({ data }: ImageData): Uint8Array {
+  return Uint8Array.from({ length: data.length / 4 }, (_, i) =>
+    Math.floor((299 * data[i * 4] + 587 * data[i * 4 + 1] + 114 * data[i * 4 + 2] + 500) / 1000),
+  );
 }
 
 /** Crops, scales and centres the ink; null if there is none. */
@@ -84,6 +112,7 @@ export async function readImage(file: File): Promise<Uint8Array | null> {
   to.fillStyle = "#fff";
   to.fillRect(0, 0, canvas.width, canvas.height);
   to.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-  const ink = inkOf(to.getImageData(0, 0, canvas.width, canvas.height));
-  return exact ? Uint8Array.from(ink, Math.round) : asMnist(ink, canvas.width, canvas.height);
+  const grey = greyOf(to.getImageData(0, 0, canvas.width, canvas.height));
+  const { width, height } = canvas;
+  return exact ? Uint8Array.from(inkOf(grey, width, height).ink) : digitOf(grey, width, height);
 }
