@@ -75,12 +75,11 @@ class Shards(ImageSource):
 
     def _take(self, start: int, stop: int) -> Iterator[Row]:
         while self._next < stop and self._ahead is not None:
-            # One row has been read already; from it on, so many are wanted.
-            wanted = stop - self._next
-            rows = [self._ahead, *islice(self._rows, wanted)]
-            self._ahead = rows.pop() if len(rows) > wanted else None
-            first, self._next = self._next, self._next + len(rows)
-            yield from rows[max(0, start - first) :]
+            # One by one: each keeps a stretch of the archive in memory until it is decoded.
+            row, self._ahead = self._ahead, next(self._rows, None)
+            self._next += 1
+            if self._next > start:
+                yield row
         if self._ahead is None:
             self._end = self._next
 

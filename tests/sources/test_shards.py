@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -204,3 +205,16 @@ def test_an_archive_within_is_not_taken_for_the_whole(images: Pixels, tmp_path: 
 def test_an_archive_without_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"pile\.tar holds no image; expected members like 0007\.png"):
         opened(tmp_path / "pile.tar", {"readme.txt": b"nothing"})
+
+
+@pytest.mark.parametrize("start", [0, 40])
+def test_pictures_that_take_much_wait_in_bounded_memory(start: int, images: Pixels, tmp_path: Path) -> None:
+    content = png(images[0], "PNG", pnginfo=padding(4 << 20))
+    (tmp_path / "pile.tar").write_bytes(tar({f"{number}.png": content for number in range(60)}))
+    with open_images(tmp_path / "pile.tar") as source:
+        tracemalloc.start()
+        rows = source.read(start, 60)()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert len(rows.images) == 60 - start
+    assert peak < 160 << 20  # of 240 MiB
