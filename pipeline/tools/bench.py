@@ -28,7 +28,7 @@ from pipeline.sources.rows import MAX_ROWS
 
 _YARDSTICK_SECONDS = 1.0
 _MOST_ROUNDS = 15
-_WIDEST = 0.15
+WIDEST = 0.15
 """Of the distance between the quartiles, as a share of the median."""
 _PATTERN = 10_000  # images, repeated
 
@@ -176,7 +176,7 @@ def measure(contenders: Sequence[Contender], rounds: int, log: Callable[[str], o
         if len(rates) >= _MOST_ROUNDS * len(contenders):
             name, spread = _disagreeing(shares)[0]
             raise MeasurementError(
-                f"{name}: the rounds differ by {spread:.0%} between the quartiles, expected at most {_WIDEST:.0%}; "
+                f"{name}: the rounds differ by {spread:.0%} between the quartiles, expected at most {WIDEST:.0%}; "
                 "end other work on this machine and measure again"
             )
         log(f"round {len(rates) // len(contenders) + 1}")
@@ -193,15 +193,16 @@ def measure(contenders: Sequence[Contender], rounds: int, log: Callable[[str], o
     for one in contenders:
         median = statistics.median(seconds[one.name])
         share = statistics.median(shares[one.name])
-        figures.append(Speed(one.name, one.images, median, one.images / median, share, _spread(shares[one.name])))
+        figures.append(Speed(one.name, one.images, median, one.images / median, share, spread_of(shares[one.name])))
     return Measurements(workers, statistics.median(rates) / 1e9, len(rates) // len(contenders), tuple(figures))
 
 
 def _disagreeing(shares: dict[str, list[float]]) -> list[tuple[str, float]]:
-    return [(name, _spread(values)) for name, values in shares.items() if _spread(values) > _WIDEST]
+    return [(name, spread_of(values)) for name, values in shares.items() if spread_of(values) > WIDEST]
 
 
-def _spread(values: Sequence[float]) -> float:
+def spread_of(values: Sequence[float]) -> float:
+    """The distance between the quartiles of positive values, as a share of their median; 0 for a single one."""
     if len(values) < 2:
         return 0.0
     low, _, high = statistics.quantiles(values, n=4, method="inclusive")

@@ -2,7 +2,7 @@
 
 Pictures are bound by decoding them with OpenCV and encoding them from memory on all cores, raw bytes in Parquet by the
 same bytes in an `.npy` file, CSV by pyarrow's own reader. A share is the median over the rounds, each of which measures
-the bound right before.
+the bound right before; one whose rounds disagree is marked, since it may be the machine's other work.
 """
 
 import csv
@@ -28,6 +28,7 @@ from pipeline.shared.interface import IMAGE_SHAPE, PIXELS
 from pipeline.sources.images import open_images
 from pipeline.sources.pixels import opencv
 from pipeline.sources.rows import MAX_ROWS
+from pipeline.tools.bench import WIDEST, spread_of
 
 _NPY, _MEMORY, _PYARROW = ".npy", "pictures in memory", "pyarrow's reader"
 _BOUNDS = {".npy": "", "Parquet of bytes": _NPY, "CSV": _PYARROW}
@@ -44,7 +45,7 @@ class SourceSpeed:
     share: float | None
     """Of the bound, if there is one; a median, as the rate is."""
     spread: float
-    """Distance between the lowest and the highest share, as a share of the median."""
+    """Distance between the quartiles of the share, as a share of it."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,11 @@ class SourceSpeeds:
             row.format("", "images/s", "of bound", "bound", "spread"),
         ]
         for one in self.figures:
-            share = "" if one.share is None else f"{one.share:.0%}"
-            spread = "" if one.share is None else f"{one.spread:.0%}"
-            lines.append(row.format(one.kind, f"{one.images_per_second:,.0f}", share, one.bound, spread).rstrip())
+            share = "" if one.share is None else f"{'~' * (one.spread > WIDEST)}{one.share:.0%}"
+            wide = "" if one.share is None else f"{one.spread:.0%}"
+            lines.append(row.format(one.kind, f"{one.images_per_second:,.0f}", share, one.bound, wide).rstrip())
+        if any(one.spread > WIDEST for one in self.figures):
+            lines += ["", f"~ the rounds differ by more than {WIDEST:.0%}: end other work on this machine"]
         return "\n".join(lines)
 
 
@@ -108,8 +111,9 @@ def bench_sources(bundle: Path, images: int, rounds: int, log: Callable[[str], o
 
 def _summed(kind: str, rates: list[float], shares: list[float]) -> SourceSpeed:
     share = statistics.median(shares) if shares else None
-    spread = (max(shares) - min(shares)) / share if share else 0.0
-    return SourceSpeed(kind, statistics.median(rates), _BOUNDS.get(kind, _MEMORY), share, spread)
+    return SourceSpeed(
+        kind, statistics.median(rates), _BOUNDS.get(kind, _MEMORY), share, spread_of(shares) if shares else 0
+    )
 
 
 def _rate(images: int, work: Callable[[], object]) -> float:
