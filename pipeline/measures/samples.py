@@ -85,7 +85,7 @@ class Comparison:
 
 
 def _rounded(figures: dict[str, float]) -> dict[str, float]:
-    return {name: round(value, 4) for name, value in figures.items()}
+    return {name: round(value, 4) + 0.0 for name, value in figures.items()}  # never -0.0
 
 
 def frechet_distance(real: Floats, generated: Floats) -> float:
@@ -156,9 +156,9 @@ def edge_ratio(real: Pixels, generated: Pixels) -> float:
 
 
 def _edges(images: Pixels) -> float:
-    pixels = images.astype(np.float64)
-    gradient = sum((np.diff(pixels, axis=axis) ** 2).sum() for axis in (1, 2))
-    return float(gradient / max((pixels**2).sum(), 1))  # without any ink: 0
+    pixels = images.astype(np.int32)
+    gradient = sum(int((np.diff(pixels, axis=axis) ** 2).sum()) for axis in (1, 2))
+    return gradient / max(int((pixels**2).sum()), 1)  # without any ink: 0
 
 
 def _squared(some: Floats, others: Floats) -> Floats:
