@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 WORKERS := --numprocesses auto --dist loadfile --no-loadscope-reorder  # tests/conftest.py puts the longest first
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-fast check bench bench-train presets lock
+.PHONY: help repro test test-fast check bench bench-train bench-samples presets lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ bench: .venv/installed ## Measure what the README states
 
 bench-train: .venv/installed ## Measure training beside plain Keras
 	$(BIN)/python -m benchmarks.training
+
+bench-samples: .venv/installed ## Measure the digits of exports/ beside real, blurred, one-sided and copied ones
+	$(BIN)/python -m benchmarks.samples
 
 presets: .venv/installed ## Run every preset, expected beside measured figures
 	$(BIN)/python -m benchmarks.presets

@@ -18,6 +18,13 @@ manifest = json.loads(Path("exports/manifest.json").read_text())
 assert metrics["source"] == manifest["data"]["source"] == expected.source, metrics
 assert metrics["test"]["images"] == expected.test_images, metrics
 assert 100 < metrics["test"]["negative_elbo"] <= expected.negative_elbo, metrics
+floor, prior, mixture = (metrics["samples"][row] for row in ("floor", "prior", "mixture"))
+assert floor["frechet_distance"] < mixture["frechet_distance"] < prior["frechet_distance"], metrics
+assert floor["coverage"] > 0.9 and floor["recall"] > 0.8, metrics
+assert 0.9 <= floor["edge_ratio"] <= 1.1, metrics
+if expected.source == "mnist":
+    assert metrics["samples"]["judge_accuracy"] > 0.98, metrics
+    assert floor["frechet_distance"] < 1, metrics
 card = Path("exports/README.md").read_text()
 assert f"| {expected.test_images:,} test | {metrics['test']['negative_elbo']:.2f} |" in card
 assert pq.read_table("exports/latents/test").num_rows == expected.test_images

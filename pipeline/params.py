@@ -40,6 +40,16 @@ class Prepare(_Section):
     seed: Seed
 
 
+class Judge(_Section):
+    """How the classifier is fitted that judges generated images."""
+
+    epochs: Positive
+    batch_size: Positive
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    seed: Seed
+
+
 class Model(_Section):
     """The sizes of the network."""
 
@@ -114,6 +124,7 @@ class Params(_Section):
 
     download: Download
     prepare: Prepare
+    judge: Judge
     model: Model
     train: Train
     export: Export

@@ -69,6 +69,25 @@ def decoder(latent_dim: int = 2, seed: int = 0) -> onnx.ModelProto:
     return _model(nodes, constants, z, {"image": ["batch", *IMAGE_SHAPE]})
 
 
+def judge(classes: int = 10, seed: int = 0) -> onnx.ModelProto:
+    """`image` uint8 `[batch, 28, 28]` to `features` and `probabilities`, without a hidden layer."""
+    nodes = [
+        helper.make_node("Cast", ["image"], ["grey"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["grey", "scale"], ["scaled"]),
+        helper.make_node("Reshape", ["scaled", "flat"], ["pixels"]),
+        _dense("pixels", "features"),
+        _dense("features", "logits"),
+        helper.make_node("Softmax", ["logits"], ["probabilities"]),
+    ]
+    constants = {
+        "scale": np.array(1 / 255, np.float32),
+        "flat": np.array([-1, PIXELS]),
+        **_weights({"features": (PIXELS, 64), "logits": (64, classes)}, seed),
+    }
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", *IMAGE_SHAPE])
+    return _model(nodes, constants, image, {"features": ["batch", 64], "probabilities": ["batch", classes]})
+
+
 def save(model: onnx.ModelProto, folder: Path) -> Path:
     """Write `folder/model.onnx`; returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -130,6 +130,7 @@ def test_wrong_usage_exits_with_2(arguments: list[str], complaint: str) -> None:
     [
         (["download"], "error: params.yaml was not found"),
         (["prepare", "nowhere", "--params", PARAMS], "error: nowhere/source.json was not found; run `vae download`"),
+        (["judge", "nowhere", "--params", PARAMS], "error: nowhere/source.json was not found; run `vae download`"),
         (["encode", "nothing.npy", "-o", "x"], "error: exports/encoder was not found"),
         (["generate", "--count", "1", "-o", "x"], "error: exports/decoder was not found"),
         (["download", "--params", PARAMS, "--mirror", "htp://x"], "error: htp://x is no mirror; expected a folder or"),

@@ -66,8 +66,8 @@ def test_a_stage_depends_on_no_code_that_it_does_not_run(stage: str) -> None:
         ("pipeline/errors.py", set(STAGES)),
         ("pipeline/exploring/site/src/pad.ts", set(STAGES) - {"explore"}),
         ("pipeline/reporting/plots.py", set(STAGES) - {"report"}),
-        ("pipeline/jobs/engine.py", {"download", "prepare", "train", "export"}),
-        ("pipeline/data/datasets.py", {"train", "export", "encode", "generate"}),
+        ("pipeline/jobs/engine.py", {"download", "prepare", "judge", "train", "export"}),
+        ("pipeline/data/datasets.py", {"judge", "train", "export", "encode", "generate"}),
     ],
 )
 def test_a_change_of_code_reruns_no_stage_that_it_does_not_concern(changed: str, spared: set[str]) -> None:

@@ -44,7 +44,7 @@ def test_numbers_are_read_as_dvc_reads_them(number: str, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
-        ("  epochs:", "  epoch:", "unknown key train.epoch, did you mean train.epochs?"),
+        ("epochs: 10", "epoch: 10", "unknown key train.epoch, did you mean train.epochs?"),
         ("\ntrain:", "\ntrian:", "unknown key trian, did you mean train?"),
         (
             "\ntrain:",
@@ -59,7 +59,7 @@ def test_numbers_are_read_as_dvc_reads_them(number: str, tmp_path: Path) -> None
         ("epochs: 10", "epochs: 2.5", "train.epochs is 2.5, expected a valid integer"),
         ("epochs: 10", "epochs: true", "train.epochs is True, expected a valid integer"),
         ("jit_compile: true", "jit_compile: 3", "train.jit_compile is 3, expected a valid boolean"),
-        ("learning_rate: 0.002", "learning_rate: .nan", "train.learning_rate is nan, expected"),
+        ("learning_rate: 0.002      # Adam\n", "learning_rate: .nan\n", "train.learning_rate is nan, expected"),
         ("encoder_units: [512]", "encoder_units: 512", "model.encoder_units is 512, expected a list"),
         ("encoder_units: [512]", "encoder_units: [512, 0]", "model.encoder_units.1 is 0, expected greater than"),
         ("source: auto", "source: web", "download.source is 'web', expected 'auto', 'published' or 'sample'"),
@@ -80,7 +80,7 @@ def test_every_mistake_is_named_at_once(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(REAL.read_text().replace("seed: 0", "seed: -1"))
     with pytest.raises(ParamsError) as caught:
         read_params(tmp_path / "params.yaml")
-    for section in ("download", "prepare", "train", "generate", "evaluate"):
+    for section in ("download", "prepare", "judge", "train", "generate", "evaluate"):
         assert f"{section}.seed is -1" in str(caught.value)
 
 

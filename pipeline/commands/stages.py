@@ -10,6 +10,7 @@ from pipeline.commands.app import STAGES, app
 from pipeline.commands.options import CommonOptions, Exports, Output, Prepared, StageOptions, grouped
 
 RAW, PREPARED, MODELS, EXPORTS = Path("data/raw"), Path("data/prepared"), Path("models"), Path("exports")
+JUDGE = Path("judge")
 TRAINING, METRICS = Path("reports/training"), Path("reports/metrics.json")
 
 
@@ -47,6 +48,25 @@ def prepare(
     result = prepare(stage.params.prepare, raw, output)
     counts = ", ".join(f"{split} {about['images']:,}" for split, about in result["splits"].items())
     stage.show(result, f"{output}: {counts} (source {result['source']})")
+
+
+@app.command(rich_help_panel=STAGES)
+@grouped
+def judge(
+    raw: Annotated[Path, typer.Argument(help="The folder of the raw files.")] = RAW,
+    *,
+    output: Output = JUDGE,
+    stage: StageOptions,
+) -> None:
+    """Train the classifier that judges generated images, and convert it to ONNX."""
+    params = stage.params
+    from pipeline.exporting.judge import judge
+
+    result = judge(params.judge, params.export, raw, output)
+    text = result.get("not_measured") or (
+        f"accuracy {result['accuracy']:.1%} on {result['validation_images']:,} images that were held out"
+    )
+    stage.show(result, f"{output}: {text}")
 
 
 @app.command(rich_help_panel=STAGES)
@@ -96,6 +116,7 @@ def evaluate(
     exports: Exports = EXPORTS,
     *,
     prepared: Prepared = PREPARED,
+    judge: Annotated[Path, typer.Option(help="The folder of the judge.")] = JUDGE,
     metrics: Annotated[Path, typer.Option(help="The file of figures to write.")] = METRICS,
     stage: StageOptions,
 ) -> None:
@@ -103,7 +124,7 @@ def evaluate(
     params = stage.params.evaluate
     from pipeline.evaluating.evaluate import evaluate
 
-    result = evaluate(params, exports, prepared, metrics)
+    result = evaluate(params, exports, prepared, judge, metrics)
     test = result["test"]
     text = (
         f"{metrics}: negative ELBO {test['negative_elbo']:.2f} nats = reconstruction {test['reconstruction']:.2f} "

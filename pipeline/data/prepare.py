@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.data.prepared import STATS_FILE, Split, check_images, check_labels, images_file, labels_file, read_json
-from pipeline.data.raw import SOURCE_FILE, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
-from pipeline.errors import DataError, FormatError
+from pipeline.data.prepared import STATS_FILE, Split, images_file, labels_file
+from pipeline.data.raw import read_raw, read_source
+from pipeline.errors import DataError
 from pipeline.shared.files import atomic_folder
-from pipeline.sources.idx import read_idx
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,10 +31,8 @@ def prepare(params: Prepare, raw: Path, folder: Path) -> dict[str, Any]:
         FormatError: a file is damaged, or images and labels do not match.
         DataError: a file is missing.
     """
-    source = read_json(raw / SOURCE_FILE, "download")
-    if "source" not in source or "about" not in source:
-        raise FormatError(f"{raw / SOURCE_FILE} does not say the source; run `vae download` again")
-    images, labels = _read(raw, TRAIN_IMAGES, TRAIN_LABELS, source)
+    source = read_source(raw)
+    images, labels = read_raw(raw, "train")
     held_out = round(params.validation_images * len(images) / _FULL)
     if not 0 < held_out < len(images):
         raise DataError(
@@ -48,7 +45,7 @@ def prepare(params: Prepare, raw: Path, folder: Path) -> dict[str, Any]:
         name: (images[rows], None if labels is None else labels[rows])
         for name, rows in (("train", train), ("validation", validation))
     }
-    splits["test"] = _read(raw, TEST_IMAGES, TEST_LABELS, source)
+    splits["test"] = read_raw(raw, "test")
     classes = len(source["about"]["classes"])
     stats = {
         **{name: source[name] for name in ("source", "about", "files")},
@@ -61,23 +58,6 @@ def prepare(params: Prepare, raw: Path, folder: Path) -> dict[str, Any]:
                 np.save(beside / labels_file(split), split_labels, allow_pickle=False)
         (beside / STATS_FILE).write_text(json.dumps(stats, indent=2) + "\n")
     return stats
-
-
-def _read(raw: Path, images_name: str, labels_name: str, source: dict[str, Any]) -> Split:
-    """A split as the picture is seen, its labels counted from 0."""
-    classes, first = len(source["about"]["classes"]), source["first_label"]
-    try:
-        images = read_idx(raw / images_name, 3)
-        labels = read_idx(raw / labels_name, 1) if classes else None
-    except FileNotFoundError as error:
-        raise DataError(f"{error.filename} was not found; run `vae download` (or `dvc repro`) first") from None
-    check_images(images, labels, raw / images_name, raw / labels_name)
-    if source["transposed"]:
-        images = np.ascontiguousarray(images.transpose(0, 2, 1))
-    if labels is None:
-        return images, None
-    check_labels(labels, range(first, first + classes), raw / labels_name)
-    return images, labels - np.uint8(first)
 
 
 def _describe(images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any] | None, classes: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from pipeline.evaluating.definitions import flatten, group_meaning
+from pipeline.evaluating.definitions import present
 from pipeline.evaluating.variants import variants
 from pipeline.shared.interface import ROLES
 
@@ -46,10 +46,7 @@ def model_card(manifest: Mapping[str, Any], figures: Mapping[str, Any], stats: M
     return environment.get_template("card.md").render(
         manifest=manifest,
         test=figures["test"],
-        groups=[
-            (group_meaning(name, about.noun), list(flatten(figures[name], about.noun, name)))
-            for name in ("likelihood", "latents", "samples")
-        ],
+        groups=[present(name, figures[name], about.noun) for name in ("likelihood", "latents", "samples")],
         about=about,
         source=stats["source"],
         training_images=sum(stats["splits"][split]["images"] for split in ("train", "validation")),

@@ -33,6 +33,19 @@ class Figure:
     """For a list: each value as text, and as a share of the largest."""
 
 
+@dataclass(frozen=True)
+class Group:
+    """The figures of one section of metrics.json, as report and card show them."""
+
+    meaning: Meaning
+    figures: tuple[Figure, ...]
+    """Those that stand alone."""
+    columns: tuple[Meaning, ...]
+    """Of a table of those that there are of several things."""
+    rows: tuple[tuple[str, tuple[Figure, ...]], ...]
+    """Of this table: the thing, and its figures; each has as many."""
+
+
 GROUPS = {
     "test": Meaning(
         "Evidence lower bound", "Measured on grey-level test {noun}s: the classic objective, which is not a likelihood."
@@ -45,7 +58,8 @@ GROUPS = {
     "latents": Meaning("Latents", "What the encoder's latents reveal about the test {noun}s."),
     "samples": Meaning(
         "Samples",
-        "Generated {noun}s, decoded from draws of the prior and from draws of the mixture fitted to training latents.",
+        "{noun}s decoded from draws of the prior and of the mixture fitted to training latents, as many as test "
+        "{noun}s. The floor, training {noun}s in their place, is what a perfect generator would reach.",
     ),
 }
 
@@ -121,17 +135,57 @@ MEANINGS = {
         "Mutual information between {noun}s and their latents: the KL minus the aggregate posterior KL.",
         NATS,
     ),
-    "precision": Meaning(
-        "Precision",
-        "Share of generated {noun}s that lie among the test {noun}s: how many look real. By nearest neighbours in 64 "
-        "principal components of the pixels (Kynkäänniemi et al. 2019, arXiv:1904.06991); higher is better.",
+    "judge_accuracy": Meaning(
+        "Accuracy of the judge",
+        "Share of {noun}s that the classifier recognises, of training {noun}s that it was not trained on.",
         SHARE,
+    ),
+    "frechet_distance": Meaning(
+        "Fréchet distance",
+        "Between the Gaussians that have the mean and covariance of the classifier's features; lower is better. It is "
+        "not the FID, whose features are another network's, and depends on the number of {noun}s.",
+        "{:,.2f}",
     ),
     "recall": Meaning(
         "Recall",
-        "Share of test {noun}s that lie among the generated {noun}s: how much of the real variety is covered, measured "
-        "in the same way; higher is better.",
+        "Share of test {noun}s that lie among those of the row (Kynkäänniemi et al. 2019, arXiv:1904.06991): how "
+        "much of the real variety is there; higher is better.",
         SHARE,
+    ),
+    "coverage": Meaning(
+        "Coverage",
+        "Share of test {noun}s that have one of the row among their neighbours (Naeem et al. 2020, arXiv:2002.09797); "
+        "higher is better.",
+        SHARE,
+    ),
+    "confident": Meaning(
+        "Confident",
+        "Share of the {noun}s of the row that the classifier puts into one class with a probability above 0.9: how "
+        "many are clearly of a class; higher is better.",
+        SHARE,
+    ),
+    "class_balance": Meaning(
+        "Class balance",
+        "KL divergence in nats of the mean probabilities of the classes from those of test {noun}s; 0 if every class "
+        "is as frequent as it should be.",
+        "{:.4f}",
+    ),
+    "edge_ratio": Meaning(
+        "Edge ratio",
+        "Energy of the differences of neighbouring pixels, relative to test {noun}s: about 1 if as sharp as these, "
+        "less if blurred, more if noisy.",
+        "{:.2f}",
+    ),
+    "precision": Meaning(
+        "Precision",
+        "Share of the {noun}s of the row that lie among the test {noun}s (Kynkäänniemi et al. 2019); blur raises it.",
+        SHARE,
+    ),
+    "density": Meaning(
+        "Density",
+        "How densely test {noun}s lie around those of the row, about 1 if as around each other (Naeem et al. 2020); "
+        "blur raises it.",
+        "{:.3f}",
     ),
 }
 
@@ -141,14 +195,22 @@ HEADLINE = (
     "likelihood.negative_log_likelihood",
     "latents.active",
     "latents.knn_accuracy",
-    "samples.prior.precision",
-    "samples.mixture.precision",
+    "samples.prior.frechet_distance",
+    "samples.mixture.frechet_distance",
 )
 
 
-def group_meaning(name: str, noun: str) -> Meaning:
-    """What a group of figures is called and means, in the words for images of a `noun`."""
-    return _worded(GROUPS.get(name, Meaning(name.capitalize())), noun)
+def present(name: str, values: Mapping[str, Any], noun: str) -> Group:
+    """The section `name` of metrics.json in the words for images of a `noun`."""
+    alone = {key: value for key, value in values.items() if not isinstance(value, dict)}
+    several = {key: value for key, value in values.items() if isinstance(value, dict)}
+    columns = next(iter(several.values()), {})
+    return Group(
+        _worded(GROUPS.get(name, Meaning(name.capitalize())), noun),
+        tuple(flatten(alone, noun, name)),
+        tuple(_meaning(key, noun) for key in columns),
+        tuple((key.capitalize(), tuple(flatten(value, noun, f"{name}.{key}"))) for key, value in several.items()),
+    )
 
 
 def flatten(metrics: Mapping[str, Any], noun: str = "image", prefix: str = "") -> Iterator[Figure]:
@@ -165,12 +227,18 @@ def flatten(metrics: Mapping[str, Any], noun: str = "image", prefix: str = "") -
 
 
 def _worded(meaning: Meaning, noun: str) -> Meaning:
-    return replace(meaning, definition=meaning.definition.replace("{noun}", noun))
+    definition = meaning.definition.replace("{noun}", noun)
+    return replace(meaning, definition=definition[:1].upper() + definition[1:])
+
+
+def _meaning(name: str, noun: str) -> Meaning:
+    """Of a figure by the last part of its key."""
+    return _worded(MEANINGS.get(name, Meaning(name.replace("_", " ").capitalize())), noun)
 
 
 def _figure(key: str, value: Any, noun: str) -> Figure:
     *groups, name = key.split(".")
-    meaning = _worded(MEANINGS.get(name, Meaning(name.replace("_", " ").capitalize())), noun)
+    meaning = _meaning(name, noun)
     if groups[1:]:
         meaning = replace(meaning, name=f"{meaning.name}, {' '.join(groups[1:])}")
     if isinstance(value, list) and value and all(map(_is_number, value)):

@@ -13,13 +13,14 @@ from pipeline.errors import DataError, FormatError, ParamsError
 from pipeline.evaluating.card import CARD_FILE, model_card
 from pipeline.evaluating.latent_figures import latent_figures
 from pipeline.evaluating.probe_figures import Features, knn_accuracy, linear_probe_accuracy
-from pipeline.evaluating.sample_figures import NEIGHBOURS, Support, precision_recall, principal_components
+from pipeline.evaluating.sample_figures import compare_with_floor, count_samples, latent_sources, sample_figures
 from pipeline.inference.session import Decoder, Encoder, check_pair
-from pipeline.jobs.draws import mixture, prior
 from pipeline.measures.elbo import estimate
+from pipeline.measures.judge import Judge, open_judge
 from pipeline.measures.likelihood import estimate_likelihood
+from pipeline.measures.samples import NEIGHBOURS
 from pipeline.shared.files import atomic_file, write_json
-from pipeline.shared.interface import MANIFEST_FILE, MIXTURE, PIXELS
+from pipeline.shared.interface import MANIFEST_FILE, PIXELS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,11 +28,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipeline.data.prepared import Split
-    from pipeline.jobs.latent_rows import LatentSource
     from pipeline.params import Evaluate
 
 
-def evaluate(params: Evaluate, exports: Path, prepared: Path, metrics: Path) -> dict[str, Any]:
+def evaluate(params: Evaluate, exports: Path, prepared: Path, judge: Path, metrics: Path) -> dict[str, Any]:
     """Write the figures to `metrics` and the model card to `exports`.
 
     The card is not listed in the bundle's manifest: its figures exist only after the bundle is sealed.
@@ -42,7 +42,8 @@ def evaluate(params: Evaluate, exports: Path, prepared: Path, metrics: Path) -> 
 
     Raises:
         ModelError: a model is missing, damaged or has another interface, or the two have different latent sizes.
-        DataError: the prepared images or the manifest are missing, or there are too few images.
+        DataError: the prepared images, the manifest or the judge are missing, there are too few images, or the judge is
+            of other data.
         ParamsError: `evaluate.neighbours` is larger than the number of training images.
     """
     encoder, decoder = Encoder(exports / "encoder"), Decoder(exports / "decoder")
@@ -50,20 +51,26 @@ def evaluate(params: Evaluate, exports: Path, prepared: Path, metrics: Path) -> 
     manifest = read_json(exports / MANIFEST_FILE, "export")
     train, test = (_read(prepared, split) for split in ("train", "test"))
     images = test[0]
-    if len(images) <= NEIGHBOURS:
-        raise DataError(f"{prepared} holds {len(images)} test image(s), at least {NEIGHBOURS + 1} are needed")
+    count = count_samples(len(train[0]), len(images))
+    if count <= NEIGHBOURS:
+        raise DataError(
+            f"{prepared} holds {len(train[0])} training and {len(images)} test image(s), at least {NEIGHBOURS + 1} of "
+            "each are needed"
+        )
     if len(train[0]) < params.neighbours:
         raise ParamsError(f"evaluate.neighbours is {params.neighbours:,}, there are {len(train[0]):,} training images")
     stats, about = read_stats(prepared), read_about(prepared)
     if "source" not in stats:
         raise FormatError(f"{prepared / STATS_FILE} does not name the source; run `vae prepare` again")
     source = stats["source"]
-    sources = _sources(exports, len(images), params.seed, decoder.latent_dim)
+    judged_by, about_judge = _open_judge(judge, source)
+    sources = latent_sources(exports, count, params.seed, decoder.latent_dim)
     elbo = estimate(encoder, decoder, images, params.samples, params.seed)
     binary = binarise(images, params.seed)
     likelihood = estimate_likelihood(encoder, decoder, binary, params.importance_samples, params.seed)
     # Blocks of rows already keep all cores busy; more BLAS threads would compete with them and change the rounding.
     with threadpool_limits(1, user_api="blas"):
+        compare, floor = compare_with_floor(judged_by, train[0], images, params.seed)
         figures = {
             "source": source,
             "test": {**elbo.figures(), "images": len(images)},
@@ -72,7 +79,7 @@ def evaluate(params: Evaluate, exports: Path, prepared: Path, metrics: Path) -> 
                 **latent_figures(*encoder(images), params.seed),
                 **_probes(encoder, train, test, params.neighbours),
             },
-            "samples": _samples(decoder, sources, train[0], images),
+            "samples": {"images": count, **about_judge, **floor, **sample_figures(compare, decoder, sources)},
         }
     with atomic_file(exports / CARD_FILE) as beside:
         beside.write_text(model_card(manifest, figures, stats, about))
@@ -85,13 +92,17 @@ def _read(prepared: Path, split: str) -> Split:
     return np.asarray(images), None if labels is None else np.asarray(labels)
 
 
-def _sources(exports: Path, count: int, seed: int, latent_dim: int) -> dict[str, LatentSource]:
-    """Where the latents of generated images come from, by name; includes the mixture if one was exported."""
-    sources: dict[str, LatentSource] = {"prior": prior(count, seed, latent_dim)}
-    path = exports / "decoder" / MIXTURE.role
-    if path.is_dir():
-        sources[MIXTURE.role] = mixture(path, count, seed, latent_dim)
-    return sources
+def _open_judge(folder: Path, source: str) -> tuple[Judge | None, dict[str, Any]]:
+    """The judge, and what the figures of samples say of it; without one, the reason."""
+    judge, about = open_judge(folder)
+    if about["source"] != source:
+        raise DataError(
+            f"{folder} holds a judge of the source {about['source']}, the test images are of {source}; "
+            "run `vae judge` again"
+        )
+    if judge is None:
+        return None, {"not_measured": about["not_measured"]}
+    return judge, {"judge_accuracy": about["accuracy"]}
 
 
 def _probes(encoder: Encoder, train: Split, test: Split, neighbours: int) -> dict[str, float | str]:
@@ -111,19 +122,6 @@ def _probes(encoder: Encoder, train: Split, test: Split, neighbours: int) -> dic
         "linear_probe_accuracy_pixels": linear_probe_accuracy(fit_pixels, told_pixels),
     }
     return {name: round(accuracy, 4) for name, accuracy in accuracies.items()}
-
-
-def _samples(
-    decoder: Decoder, sources: dict[str, LatentSource], train: NDArray[np.uint8], test: NDArray[np.uint8]
-) -> dict[str, dict[str, float]]:
-    """Precision and recall by source of latents, of as many generated images as there are test images."""
-    features = principal_components(_grey(train))
-    real = Support(features(_grey(test)))
-    figures = {}
-    for name, source in sources.items():
-        generated = decoder(source.read(0, source.count)().z)
-        figures[name] = precision_recall(real, Support(features(generated.reshape(-1, PIXELS))))
-    return figures
 
 
 def _grey(images: NDArray[np.uint8]) -> NDArray[np.float32]:

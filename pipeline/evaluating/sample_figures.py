@@ -1,85 +1,71 @@
-"""Precision and recall of generated images: how many look real, and how much of the real variety they cover.
-
-Kynkaanniemi et al., Improved Precision and Recall Metric for Assessing Generative Models (2019), arXiv:1904.06991.
-"""
+"""Figures of generated images beside those of real training images, which stand in for a perfect generator."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.inference.parallel import cores, map_ordered
+from pipeline.jobs.draws import mixture, prior
+from pipeline.measures.samples import Comparison
+from pipeline.shared.interface import MIXTURE
 
-Floats = NDArray[np.floating[Any]]
+if TYPE_CHECKING:
+    from pathlib import Path
 
-NEIGHBOURS = 3  # as in the paper
-COMPONENTS = 64
-_BLOCK = 256  # rows whose distances to all others are computed at a time
+    from pipeline.inference.session import Decoder
+    from pipeline.jobs.latent_rows import LatentSource
+    from pipeline.measures.judge import Judge
 
+Pixels = NDArray[np.uint8]
 
-@dataclass(frozen=True)
-class FeatureSpace:
-    """The first 64 principal components of the training pixels, with Euclidean distance."""
-
-    mean: NDArray[np.float32]
-    components: NDArray[np.float32]
-
-    def __call__(self, pixels: NDArray[np.float32]) -> Floats:
-        """Map images, float32 `[n, 784]` in [0, 1], to features, float64 `[n, 64]`."""
-        features: Floats = ((pixels - self.mean) @ self.components).astype(np.float64)
-        return features
+FLOOR = "floor"
+_MOST = 10_000  # images of each kind
+_STREAM = 4  # of random numbers, apart from those that the other figures draw
 
 
-def principal_components(pixels: NDArray[np.float32]) -> FeatureSpace:
-    """Fit the feature space to training images: float32 `[n, 784]` in [0, 1]."""
-    mean = pixels.mean(axis=0)
-    centred = pixels - mean
-    _, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64))  # in ascending order of variance
-    return FeatureSpace(mean, vectors[:, -COMPONENTS:].astype(np.float32))
+def count_samples(train: int, test: int) -> int:
+    """How many images of each kind are compared, given so many: always as many, since the figures depend on it."""
+    return min(_MOST, train, test)
 
 
-class Support:
-    """An estimate of where a distribution has its points, which the paper calls its manifold (equation 2).
+def latent_sources(exports: Path, count: int, seed: int, latent_dim: int) -> dict[str, LatentSource]:
+    """Where the latents of generated images come from, by name; includes the mixture if one was exported."""
+    sources: dict[str, LatentSource] = {"prior": prior(count, seed, latent_dim)}
+    path = exports / "decoder" / MIXTURE.role
+    if path.is_dir():
+        sources[MIXTURE.role] = mixture(path, count, seed, latent_dim)
+    return sources
 
-    It is the union of closed balls around the given points, each reaching to the point's k-th nearest neighbour.
+
+def compare_with_floor(
+    judge: Judge | None, train: Pixels, test: Pixels, seed: int
+) -> tuple[Comparison, dict[str, dict[str, float]]]:
+    """A comparison with test images, and what it finds of training images: the row `floor`.
+
+    Where there are more than are compared, some of them are drawn from `numpy.random.default_rng([seed, 0, 4])`.
+
+    Args:
+        judge: if there is one.
+        train: uint8 `[n, 28, 28]`.
+        test: uint8 `[m, 28, 28]`.
+        seed: of the draws.
     """
-
-    def __init__(self, points: Floats, neighbours: int = NEIGHBOURS) -> None:
-        """Compute the radii of the balls around features, float64 `[n, d]`, n > `neighbours`."""
-
-        def radii(start: int) -> Floats:
-            # Each point is its own nearest neighbour.
-            nearest = np.partition(_squared(points[start : start + _BLOCK], points), neighbours, axis=1)
-            radius: Floats = nearest[:, neighbours]
-            return radius
-
-        self.points = points
-        self._squared_radii = np.concatenate(list(map_ordered(radii, range(0, len(points), _BLOCK), cores())))
-
-    def share(self, features: Floats) -> float:
-        """The share of features `[m, d]` that lie in the support, from 0 to 1."""
-
-        def within(start: int) -> int:
-            inside = _squared(features[start : start + _BLOCK], self.points) <= self._squared_radii
-            return int(inside.any(axis=1).sum())
-
-        return sum(map_ordered(within, range(0, len(features), _BLOCK), cores())) / len(features)
+    generator = np.random.default_rng([seed, 0, _STREAM])
+    count = count_samples(len(train), len(test))
+    compare = Comparison(test[choose(len(test), count, generator)], judge)
+    return compare, {FLOOR: compare(train[choose(len(train), count, generator)])}
 
 
-def precision_recall(real: Support, generated: Support) -> dict[str, float]:
-    """Equations 1 and 3 of the paper, rounded to 4 decimals."""
-    return {
-        "precision": round(real.share(generated.points), 4),
-        "recall": round(generated.share(real.points), 4),
-    }
+def choose(among: int, count: int, generator: np.random.Generator) -> NDArray[np.intp]:
+    """So many different rows, in their order."""
+    rows: NDArray[np.intp] = np.sort(generator.choice(among, count, replace=False))
+    return rows
 
 
-def _squared(some: Floats, others: Floats) -> Floats:
-    """Squared distances, `[m, d]` and `[n, d]` to `[m, n]`."""
-    distances: Floats = some @ (-2 * others.T)
-    distances += (others**2).sum(axis=1)
-    distances += (some**2).sum(axis=1)[:, None]
-    return np.maximum(distances, 0, out=distances)
+def sample_figures(
+    compare: Comparison, decoder: Decoder, sources: dict[str, LatentSource]
+) -> dict[str, dict[str, float]]:
+    """The figures of images decoded from each source, rounded to bytes as `vae generate` writes them."""
+    return {name: compare(decoder.pixels(source.read(0, source.count)().z)) for name, source in sources.items()}

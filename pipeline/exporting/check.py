@@ -1,5 +1,6 @@
 """The proof of a converted model: structure, interface, operators, and the same numbers as two other runtimes."""
 
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,12 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
+from pipeline.errors import ExportError
 from pipeline.inference.manifest import Tolerance
 from pipeline.shared.interface import IR_VERSION, OPSET, Interface, mismatches
 from pipeline.shared.text import one_line
+
+log = logging.getLogger(__name__)
 
 # What the layers turn into, all known to every runtime of the opset.
 _ARITHMETIC = {"Add", "Cast", "Mul", "Neg", "Sub"}
@@ -90,6 +94,22 @@ def prove(
                 if failure:
                     failures.append(f"{name} at batch size {size}: {failure} from {other}")
     return Proof(tuple(failures), differences)
+
+
+def check_proofs(proofs: Mapping[str, Proof]) -> None:
+    """Log what was found, by role; raise `ExportError` if any proof failed."""
+    for role, proof in proofs.items():
+        for peer, outputs in proof.largest_difference.items():
+            shown = ", ".join(f"{name} {value:.1e}" for name, value in outputs.items())
+            log.info("%s: largest difference from %s: %s", role, peer, shown)
+    refuse([f"{role}: {failure}" for role, proof in proofs.items() for failure in proof.failures])
+
+
+def refuse(failures: Sequence[str]) -> None:
+    """Raise `ExportError` with all of them, if there are any."""
+    if failures:
+        heading = f"the export failed {len(failures)} check(s); nothing was written"
+        raise ExportError("\n- ".join([heading, *failures]))
 
 
 def structure(file: Path, operators: Collection[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""One half of the model from Keras to ONNX, to be run in a process of its own.
+"""One half of the model, or the judge, from Keras to ONNX, to be run in a process of its own.
 
     python -m pipeline.exporting.convert models encoder encoder.onnx
 
@@ -19,18 +19,19 @@ import tf2onnx
 from onnx import numpy_helper
 
 from pipeline.errors import PipelineError
-from pipeline.shared.interface import BATCH, HALVES, IR_VERSION, OPSET, Interface
-from pipeline.training.weights import latent_dim_of, load_half
+from pipeline.shared.interface import BATCH, HALVES, IR_VERSION, JUDGE, OPSET, Interface
+from pipeline.training.weights import load_half
+
+CONVERTED = {**HALVES, JUDGE.role: JUDGE}
 
 
 def convert(models: Path, role: str, target: Path) -> None:
-    """Write the half `role` of the Keras model in `models` as ONNX to `target`, unproven."""
+    """Write the Keras model `role` in the folder `models` as ONNX to `target`, unproven."""
     half = load_half(models, role)
-    interface = HALVES[role]
-    wanted = interface.input.resolved(latent_dim_of(half))
-    shape = [None, *wanted.shape[1:]]
+    interface = CONVERTED[role]
     function = tf.function(lambda tensor: half(tensor, training=False))
-    signature = [tf.TensorSpec(shape, getattr(tf, wanted.type), name=wanted.name)]
+    shape = [None, *half.input.shape[1:]]
+    signature = [tf.TensorSpec(shape, half.input.dtype, name=interface.input.name)]
     model, _ = tf2onnx.convert.from_function(
         function, input_signature=signature, opset=OPSET, custom_op_handlers={"Erfc": (_convert_erfc, [])}
     )
@@ -169,7 +170,7 @@ def _canonical(model: onnx.ModelProto, interface: Interface) -> onnx.ModelProto:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", type=Path)
-    parser.add_argument("role", choices=HALVES)
+    parser.add_argument("role", choices=CONVERTED)
     parser.add_argument("target", type=Path)
     arguments = parser.parse_args()
     try:

@@ -10,8 +10,6 @@ import hashlib
 import json
 import logging
 import shutil
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,14 +19,16 @@ import onnx
 
 from pipeline import __version__
 from pipeline.data.prepared import read_split
-from pipeline.errors import ExportError
+from pipeline.exporting.afresh import convert_afresh
 from pipeline.exporting.check import (
     BATCH_SIZES,
     OPERATORS,
     QUANTISED_OPERATORS,
     Proof,
     by_keras,
+    check_proofs,
     prove,
+    refuse,
     structure,
 )
 from pipeline.exporting.describe import count_operations, describe, write_vectors
@@ -60,7 +60,7 @@ from pipeline.training.device import prepare_device
 from pipeline.training.weights import latent_dim_of, load_half, read_origin
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     import keras
     from numpy.typing import NDArray
@@ -91,7 +91,7 @@ def export(params: Export, models: Path, prepared: Path, exports: Path) -> dict[
         scratch = Path(tempfile.mkdtemp(prefix=".export.", dir=exports))
     try:
         files = _make_folders(scratch)
-        _convert(models, files[FLOAT32])
+        convert_afresh(models, files[FLOAT32], HALVES)
         tolerance = Tolerance(params.absolute_tolerance, params.relative_tolerance, BATCH_SIZES)
         proofs = _prove(files[FLOAT32], halves, validation, tolerance)
         encoder, decoder = Encoder(files[FLOAT32][ENCODER.role]), Decoder(files[FLOAT32][DECODER.role])
@@ -144,31 +144,6 @@ def _make_folders(scratch: Path) -> Files:
     return files
 
 
-def _convert(models: Path, files: dict[str, Path]) -> None:
-    """Convert both halves side by side, each in a fresh process."""
-    children = {
-        role: subprocess.Popen(
-            [sys.executable, "-m", "pipeline.exporting.convert", str(models), role, str(files[role])],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for role in HALVES
-    }
-    outputs = {role: child.communicate()[0] for role, child in children.items()}
-    _raise_if([f"{role}: {_last_line(outputs[role])}" for role, child in children.items() if child.returncode])
-
-
-def _raise_if(failures: Sequence[str]) -> None:
-    if failures:
-        heading = f"the export failed {len(failures)} check(s); nothing was written"
-        raise ExportError("\n- ".join([heading, *failures]))
-
-
-def _last_line(output: str) -> str:
-    return next((line for line in reversed(output.splitlines()) if line.strip()), "no message")
-
-
 def _prove(
     files: dict[str, Path], halves: dict[str, keras.Model], validation: NDArray[np.uint8], tolerance: Tolerance
 ) -> dict[str, Proof]:
@@ -179,16 +154,8 @@ def _prove(
         interface.role: prove(files[interface.role], interface, by_keras(halves[interface.role]), [tensors], tolerance)
         for interface, tensors in ((ENCODER, images), (DECODER, latents))
     }
-    _check_proofs(proofs)
+    check_proofs(proofs)
     return proofs
-
-
-def _check_proofs(proofs: dict[str, Proof]) -> None:
-    for role, proof in proofs.items():
-        for peer, outputs in proof.largest_difference.items():
-            shown = ", ".join(f"{name} {value:.1e}" for name, value in outputs.items())
-            log.info("%s: largest difference from %s: %s", role, peer, shown)
-    _raise_if([f"{role}: {failure}" for role, proof in proofs.items() for failure in proof.failures])
 
 
 def _draw_latents(encoder: Encoder, images: NDArray[np.uint8], seed: int) -> NDArray[np.float32]:
@@ -210,7 +177,7 @@ def _check_prices(prices: dict[str, Price], exact: Elbo) -> None:
     for name, found in prices.items():
         cost = found.elbo.negative_elbo - exact.negative_elbo
         log.info("%s: costs %+.3f nats of negative ELBO on the validation images", name, cost)
-    _raise_if([failure for name, found in prices.items() for failure in found.failures(name, BUDGETS[name], exact)])
+    refuse([failure for name, found in prices.items() for failure in found.failures(name, BUDGETS[name], exact)])
 
 
 def _mixture_inputs(latent_dim: int, seed: int) -> list[NDArray[np.float32]]:
@@ -224,7 +191,7 @@ def _prove_mixture(mixture: GaussianMixture, file: Path, tolerance: Tolerance, s
     by_numpy = {"numpy": lambda *batch: {"z": mixture.sample(*batch)}}
     tensors = _mixture_inputs(mixture.latent_dim, seed)
     proof = prove(file, MIXTURE, by_numpy, tensors, tolerance, MIXTURE_OPERATORS)
-    _check_proofs({MIXTURE.role: proof})
+    check_proofs({MIXTURE.role: proof})
     nats = mixture.log_likelihood
     log.info("log-likelihood of validation latents: mixture %.3f nats, prior %.3f", nats["mixture"], nats["prior"])
     return proof
@@ -262,7 +229,7 @@ def _digest(content: Any) -> str:
 
 def _check_structure(files: Files) -> None:
     allowed = {"int8": QUANTISED_OPERATORS}
-    _raise_if(
+    refuse(
         [
             f"{variant} {role}: {failure}"
             for variant, roles in files.items()

@@ -1,1 +1,1 @@
-"""Figures in nats, from the ONNX models."""
+"""Figures from the ONNX models: in nats, and of how good samples are."""

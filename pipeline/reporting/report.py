@@ -15,7 +15,7 @@ from PIL import Image
 
 from pipeline.data.prepared import read_about, read_json, read_split
 from pipeline.errors import DataError
-from pipeline.evaluating.definitions import HEADLINE, flatten, group_meaning
+from pipeline.evaluating.definitions import HEADLINE, flatten, present
 from pipeline.evaluating.variants import variants
 from pipeline.inference.session import Decoder, Encoder, check_pair
 from pipeline.measures.elbo import kl_per_latent
@@ -125,11 +125,7 @@ def _render(
         origin=origin,
         about=about,
         headline=[figures[key] for key in HEADLINE if key in figures],
-        groups=[
-            (group_meaning(name, about.noun), list(flatten(group, about.noun, name)))
-            for name, group in metrics.items()
-            if isinstance(group, dict)
-        ],
+        groups=[present(name, group, about.noun) for name, group in metrics.items() if isinstance(group, dict)],
         pictures={
             section: [
                 _Picture(*_worded(shown, about), png=pngs[file], lettered=file in _OWN) for file, shown in files.items()

@@ -6,12 +6,13 @@ inside the models, randomness outside.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 MODEL_FILE = "model.onnx"
 FLOAT32 = "float32"
 VARIANT_FILES = {FLOAT32: MODEL_FILE, "int8": "model_quantized.onnx", "fp16": "model_fp16.onnx"}
+ABOUT_JUDGE = "judge.json"  # beside its model: what it was trained on, or why there is none
 MANIFEST_FILE, SCHEMA_VERSION = "manifest.json", 1
 TEST_DATA = "test_data_set_0"  # of the ONNX Model Zoo's layout: input_0.pb, output_0.pb and on
 OPSET, IR_VERSION = 17, 8  # old enough for the runtimes still in use
@@ -20,6 +21,7 @@ PIXELS = 28 * 28
 OPERATIONS = "operations_per_image"  # in a file's metadata
 BATCH = "batch"  # the axis of rows; like any axis with a name but the next, each call chooses its size
 LATENT = "latent_dim"  # stands for a size that is fixed in each file
+CLASSES = "classes"  # so does this one
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,11 @@ class Interface:
         (one,) = self.inputs
         return one
 
+    def sized(self, sizes: Mapping[str, int]) -> "Interface":
+        """The same interface with a number for each axis that `sizes` names."""
+        inputs, outputs = (tuple(t.sized(sizes) for t in tensors) for tensors in (self.inputs, self.outputs))
+        return replace(self, inputs=inputs, outputs=outputs)
+
     @property
     def latent(self) -> Tensor | None:
         """The first tensor that has the latent size, if there is one."""
@@ -100,7 +107,16 @@ MIXTURE = Interface(
 ROLES = {interface.role: interface for interface in (ENCODER, DECODER, MIXTURE)}
 FOLDERS = tuple(dict.fromkeys(interface.folder.split("/")[0] for interface in ROLES.values()))
 """Of a bundle, each of which is a bundle by itself."""
-HALVES = {interface.role: interface for interface in (ENCODER, DECODER)}  # what Keras trains
+HALVES = {interface.role: interface for interface in (ENCODER, DECODER)}  # of the autoencoder that Keras trains
+JUDGE = Interface(  # no role of a bundle: it measures bundles
+    role="judge",
+    inputs=ENCODER.inputs,
+    outputs=(
+        Tensor("features", "float32", (BATCH, 64), "what the classifier sees in the image before it decides"),
+        Tensor("probabilities", "float32", (BATCH, CLASSES), "of each class, by label; their sum is 1"),
+    ),
+    folder="judge",
+)
 
 
 class NodeArg(Protocol):

@@ -64,6 +64,20 @@ def exports(tmp_path: Path) -> Path:
     return tmp_path / "exports"
 
 
+def save_judge(folder: Path, **about: object) -> Path:
+    """A judge of ten classes, or what is said `about` another."""
+    full = {"source": "sample", "classes": 10, "training_images": 900, "validation_images": 100, "accuracy": 0.9625}
+    onnx_models.save(onnx_models.judge(), folder)
+    (folder / "judge.json").write_text(json.dumps({**full, **about}))
+    return folder
+
+
+@pytest.fixture
+def judge(tmp_path: Path) -> Path:
+    """A folder with a judge."""
+    return save_judge(tmp_path / "judge")
+
+
 @pytest.fixture
 def prepared(tmp_path: Path) -> Path:
     """600 test digits, more than one batch of 512, and 700 training digits."""

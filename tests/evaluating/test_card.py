@@ -30,7 +30,11 @@ FIGURES = {
         "linear_probe_accuracy_pixels": 0.9175,
         "aggregate_kl": 0.4871,
     },
-    "samples": {"prior": {"precision": 0.97, "recall": 0.0}, "mixture": {"precision": 0.981, "recall": 0.002}},
+    "samples": {
+        "judge_accuracy": 0.9891,
+        "floor": {"frechet_distance": 0.5412, "recall": 0.8832},
+        "prior": {"frechet_distance": 181.0243, "recall": 0.002},
+    },
 }
 
 
@@ -56,8 +60,11 @@ def test_the_card_states_likelihood_latents_and_samples() -> None:
         "| Nearest-neighbour accuracy, latents | 67.1% | Share of test digits ",
         "| Linear-probe accuracy, pixels | 91.8% | ",
         "| Aggregate posterior KL | 0.49 nats | ",
-        "| Precision, prior | 97.0% | ",
-        "| Recall, mixture | 0.2% | ",
+        "| Accuracy of the judge | 98.9% | Share of digits that the classifier recognises",
+        "| | Fréchet distance | Recall |",
+        "| Floor | 0.54 | 88.3% |",
+        "| Prior | 181.02 | 0.2% |",
+        "- Recall: Share of test digits that lie among those of the row",
     ):
         assert row in card
 
@@ -66,7 +73,7 @@ def test_every_table_of_the_card_is_whole() -> None:
     """Each row has as many cells as its heading, and no line of a template stands between them."""
     lines = model_card(MANIFEST, FIGURES, STATS, ABOUT).splitlines()
     starts = [i for i, line in enumerate(lines) if set(line) == set("|-")]
-    assert len(starts) == 6
+    assert len(starts) == 7
     for start in starts:
         rows = list(takewhile(lambda line: line.startswith("|"), lines[start - 1 :]))
         assert len(rows) >= 3

@@ -1,4 +1,4 @@
-from pipeline.evaluating.definitions import GROUPS, MEANINGS, flatten, group_meaning
+from pipeline.evaluating.definitions import GROUPS, MEANINGS, flatten, present
 
 NOTES = {"note", "not_measured"}  # whose value is the text
 METRICS = {
@@ -38,6 +38,21 @@ def test_every_definition_is_a_sentence() -> None:
 def test_definitions_are_in_the_words_of_the_data() -> None:
     for noun in ("digit", "letter"):
         figures = flatten(dict.fromkeys(MEANINGS, 1), noun)
-        words = [figure.meaning.definition for figure in figures] + [group_meaning(g, noun).definition for g in GROUPS]
+        words = [figure.meaning.definition for figure in figures] + [
+            present(g, {}, noun).meaning.definition for g in GROUPS
+        ]
         assert sum(f"{noun}s" in text for text in words) > 10
         assert not any("{" in text or ("digit" in text and noun != "digit") for text in words)
+
+
+def test_figures_of_several_things_are_a_table_and_others_stand_alone() -> None:
+    rows = {"floor": {"recall": 0.75, "edge_ratio": 1.0}, "prior": {"recall": 0.5, "edge_ratio": 0.25}}
+    group = present("samples", {"images": 600, **rows}, "letter")
+    assert [figure.key for figure in group.figures] == ["samples.images"]
+    assert [column.name for column in group.columns] == ["Recall", "Edge ratio"]
+    assert "test letters" in group.columns[0].definition
+    shown = [(name, [(cell.key, cell.value) for cell in cells]) for name, cells in group.rows]
+    assert shown == [
+        ("Floor", [("samples.floor.recall", "75.0%"), ("samples.floor.edge_ratio", "1.00")]),
+        ("Prior", [("samples.prior.recall", "50.0%"), ("samples.prior.edge_ratio", "0.25")]),
+    ]

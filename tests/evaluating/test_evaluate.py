@@ -14,28 +14,30 @@ from pipeline.data.binarise import binarise
 from pipeline.errors import DataError, FormatError, ModelError, ParamsError
 from pipeline.evaluating.definitions import GROUPS, MEANINGS, flatten
 from pipeline.evaluating.evaluate import evaluate
-from pipeline.evaluating.sample_figures import Support, precision_recall, principal_components
 from pipeline.inference import Decoder, Encoder
 from pipeline.jobs.latents import prior
 from pipeline.measures.elbo import estimate
+from pipeline.measures.judge import open_judge
 from pipeline.measures.likelihood import estimate_likelihood
+from pipeline.measures.samples import Comparison
 from pipeline.params import Evaluate
 from pipeline.shared.interface import IR_VERSION, OPSET
 from tests import onnx_models
-from tests.evaluating.conftest import STATS
+from tests.evaluating.conftest import STATS, save_judge
 
 ROOT = Path(__file__).parent.parent.parent
 PARAMS = Evaluate(samples=2, importance_samples=4, neighbours=5, seed=3)
 
 
 @pytest.fixture
-def reports(tmp_path: Path) -> Path:
+def reports(tmp_path: Path, judge: Path) -> Path:
+    """Where the figures go; a judge lies beside it."""
     (tmp_path / "reports").mkdir()
     return tmp_path / "reports"
 
 
 def run(exports: Path, prepared: Path, reports: Path) -> dict[str, Any]:
-    return evaluate(PARAMS, exports, prepared, reports / "metrics.json")
+    return evaluate(PARAMS, exports, prepared, exports.parent / "judge", reports / "metrics.json")
 
 
 def test_metrics_are_the_estimate_on_the_test_digits(exports: Path, prepared: Path, reports: Path) -> None:
@@ -87,25 +89,74 @@ def test_every_figure_is_defined_in_the_documentation_the_report_and_the_card(
     for group in GROUPS:
         assert f"## `{group}`" in documentation
         for figure in flatten({group: figures[group]}):
-            # The card has a table of its own for the evidence lower bound.
-            assert group == "test" or f"| {figure.meaning.name} |" in card, figure.key
+            # The card has a table of its own for the evidence lower bound, and one of all samples.
+            assert group == "test" or f"| {MEANINGS[figure.key.rpartition('.')[2]].name} |" in card, figure.key
 
 
-def precision_recall_of(z: NDArray[np.float32], exports: Path, prepared: Path) -> dict[str, float]:
-    train, test = (
-        np.load(prepared / f"{split}_images.npy").reshape(-1, 784).astype(np.float32) / 255
-        for split in ("train", "test")
-    )
+def compared(z: NDArray[np.float32], exports: Path, prepared: Path) -> dict[str, float]:
+    """All 600 test digits beside those that latents are decoded to."""
+    judge, _ = open_judge(exports.parent / "judge")
     with threadpool_limits(1, user_api="blas"):
-        features = principal_components(train)
-        digits = Decoder(exports / "decoder")(z).reshape(-1, 784)
-        return precision_recall(Support(features(test)), Support(features(digits)))
+        compare = Comparison(np.load(prepared / "test_images.npy"), judge)
+        return compare(Decoder(exports / "decoder").pixels(z))
 
 
 def test_samples_are_drawn_from_the_prior_with_the_seed(exports: Path, prepared: Path, reports: Path) -> None:
-    figures = run(exports, prepared, reports)
-    z = prior(600, 3, 2).read(0, 600)().z
-    assert figures["samples"] == {"prior": precision_recall_of(z, exports, prepared)}
+    samples = run(exports, prepared, reports)["samples"]
+    assert samples["prior"] == compared(prior(600, 3, 2).read(0, 600)().z, exports, prepared)
+    assert (samples["images"], samples["judge_accuracy"]) == (600, 0.9625)
+
+
+def test_the_floor_is_of_training_digits_as_many_as_there_are_samples(
+    exports: Path, prepared: Path, reports: Path
+) -> None:
+    """Where all of them are needed, their order makes no difference."""
+    for name in ("images", "labels"):
+        np.save(prepared / f"train_{name}.npy", np.load(prepared / f"test_{name}.npy")[::-1])
+    floor = run(exports, prepared, reports)["samples"]["floor"]
+    assert floor["frechet_distance"] == pytest.approx(0, abs=1e-3)
+    assert floor == {**floor, "recall": 1, "coverage": 1, "class_balance": 0, "edge_ratio": 1, "precision": 1}
+
+
+def test_fewer_training_than_test_digits_are_compared_with_as_many(
+    exports: Path, prepared: Path, reports: Path
+) -> None:
+    for name in ("images", "labels"):
+        np.save(prepared / f"train_{name}.npy", np.load(prepared / f"train_{name}.npy")[:50])
+    assert run(exports, prepared, reports)["samples"]["images"] == 50
+
+
+def test_without_a_judge_the_edges_remain_and_the_card_says_why(exports: Path, prepared: Path, reports: Path) -> None:
+    reason = "how a classifier judges generated images: they have no labels"
+    save_judge(exports.parent / "judge", not_measured=reason)
+    samples = run(exports, prepared, reports)["samples"]
+    assert samples.keys() == {"images", "not_measured", "floor", "prior"}
+    assert samples["floor"].keys() == samples["prior"].keys() == {"edge_ratio"}
+    assert f"| Not measured | | {reason} |" in (exports / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("about", "complaint"),
+    [
+        ({"source": "kmnist"}, "a judge of the source kmnist, the test images are of sample; run `vae judge` again"),
+        ({"classes": 26}, "is no judge: output is .*probabilities float32.batch, 10., expected .*batch, 26"),
+    ],
+)
+def test_a_judge_of_other_data_is_refused(
+    about: dict[str, object], complaint: str, exports: Path, prepared: Path, reports: Path
+) -> None:
+    save_judge(exports.parent / "judge", **about)
+    with pytest.raises((DataError, ModelError), match=complaint):
+        run(exports, prepared, reports)
+    assert list(reports.iterdir()) == []
+
+
+@pytest.mark.parametrize("file", ["judge.json", "model.onnx"])
+def test_a_missing_judge_is_named(file: str, exports: Path, prepared: Path, reports: Path) -> None:
+    (exports.parent / "judge" / file).unlink()
+    with pytest.raises((DataError, ModelError), match=f"{file} was not found"):
+        run(exports, prepared, reports)
+    assert list(reports.iterdir()) == []
 
 
 def test_samples_are_drawn_from_the_mixture_where_there_is_one(exports: Path, prepared: Path, reports: Path) -> None:
@@ -119,7 +170,7 @@ def test_samples_are_drawn_from_the_mixture_where_there_is_one(exports: Path, pr
     model = helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION)
     onnx_models.save(model, exports / "decoder" / "mixture")
     wide = 3 * prior(600, 3, 2).read(0, 600)().z
-    assert run(exports, prepared, reports)["samples"]["mixture"] == precision_recall_of(wide, exports, prepared)
+    assert run(exports, prepared, reports)["samples"]["mixture"] == compared(wide, exports, prepared)
 
 
 def test_one_latent_and_labels_that_it_tells(exports: Path, prepared: Path, reports: Path) -> None:
@@ -139,14 +190,14 @@ def test_one_latent_and_labels_that_it_tells(exports: Path, prepared: Path, repo
 def test_more_neighbours_than_training_digits_are_refused(exports: Path, prepared: Path, reports: Path) -> None:
     params = PARAMS.model_copy(update={"neighbours": 701})
     with pytest.raises(ParamsError, match=r"evaluate\.neighbours is 701, there are 700 training images"):
-        evaluate(params, exports, prepared, reports / "metrics.json")
+        evaluate(params, exports, prepared, exports.parent / "judge", reports / "metrics.json")
     assert list(reports.iterdir()) == []
 
 
 def test_too_few_test_digits_are_refused(exports: Path, prepared: Path, reports: Path) -> None:
     for name in ("images", "labels"):
         np.save(prepared / f"test_{name}.npy", np.load(prepared / f"test_{name}.npy")[:3])
-    with pytest.raises(DataError, match=r"holds 3 test image\(s\), at least 4 are needed"):
+    with pytest.raises(DataError, match=r"holds 700 training and 3 test image\(s\), at least 6 of each are needed"):
         run(exports, prepared, reports)
 
 
@@ -208,6 +259,7 @@ def test_classifiers_are_measured_where_there_are_classes(
         np.save(prepared / f"{split}_labels.npy", (np.arange(count) % max(1, len(classes))).astype(np.uint8))
     about = {**STATS["about"], "noun": "letter", "classes": classes}
     (prepared / "stats.json").write_text(json.dumps({**STATS, "source": "own", "about": about}))
+    save_judge(exports.parent / "judge", source="own")
     figures = run(exports, prepared, reports)["latents"]
     card = (exports / "README.md").read_text()
     reason = {"no labels": "they have no labels", "one class": "those for training are of one class"}.get(kind)
@@ -227,11 +279,11 @@ print(sorted({name.partition(".")[0] for name in sys.modules} & {"tensorflow", "
 """
 
 
-def test_no_batch_job_loads_a_training_framework(exports: Path, prepared: Path, tmp_path: Path) -> None:
+def test_no_batch_job_loads_a_training_framework(exports: Path, prepared: Path, judge: Path, tmp_path: Path) -> None:
     commands = [
         "encode prepared/test_images.npy --output latents --encoder exports/encoder",
         "generate --latents latents --output samples --decoder exports/decoder",
-        "evaluate exports --prepared prepared --params params.yaml",
+        "evaluate exports --prepared prepared --judge judge --params params.yaml",
     ]
     params = (ROOT / "params.yaml").read_text()
     (tmp_path / "params.yaml").write_text(params.replace("importance_samples: 500", "importance_samples: 5"))
@@ -243,7 +295,7 @@ def test_no_batch_job_loads_a_training_framework(exports: Path, prepared: Path, 
     assert loaded == "[]"
 
 
-def test_the_card_is_written_beside_the_models(exports: Path, prepared: Path, tmp_path: Path) -> None:
-    figures = evaluate(PARAMS, exports, prepared, tmp_path / "metrics.json")
+def test_the_card_is_written_beside_the_models(exports: Path, prepared: Path, judge: Path, tmp_path: Path) -> None:
+    figures = run(exports, prepared, tmp_path)
     card = (exports / "README.md").read_text()
     assert f"| 600 test | {figures['test']['negative_elbo']:.2f} |" in card

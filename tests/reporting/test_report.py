@@ -27,7 +27,12 @@ METRICS: dict[str, Any] = {
     "test": {"negative_elbo": 154.86, "reconstruction": 149.07, "kl": 5.79, "images": 600},
     "likelihood": {"negative_log_likelihood": 98.25, "standard_error": 0.625, "importance_samples": 500},
     "latents": {"kl_per_latent": [3.125, 2.5], "active": 2, "knn_accuracy": 0.7811, "knn_accuracy_pixels": 0.9688},
-    "samples": {"prior": {"precision": 0.812, "recall": 0.121}, "mixture": {"precision": 0.912, "recall": 0.221}},
+    "samples": {
+        "judge_accuracy": 0.989,
+        "floor": {"frechet_distance": 0.541, "recall": 0.883},
+        "prior": {"frechet_distance": 181.024, "recall": 0.121},
+        "mixture": {"frechet_distance": 128.092, "recall": 0.221},
+    },
     "unheard": {"of": 0.4321, "remark": "<b>1 < 2 & 3</b>"},
 }
 ORIGIN = {
