@@ -58,8 +58,9 @@ GROUPS = {
     "latents": Meaning("Latents", "What the encoder's latents reveal about the test {noun}s."),
     "samples": Meaning(
         "Samples",
-        "{noun}s decoded from draws of the prior and of the mixture fitted to training latents, as many as test "
-        "{noun}s. The floor, training {noun}s in their place, is what a perfect generator would reach.",
+        "{noun}s decoded from draws of the prior and of the mixture fitted to training latents, compared with as many "
+        "test {noun}s, mostly in the features of a small classifier, the judge, which is the same for every model. The "
+        "floor, training {noun}s in their place, is what a perfect generator would reach.",
     ),
 }
 
@@ -137,12 +138,12 @@ MEANINGS = {
     ),
     "judge_accuracy": Meaning(
         "Accuracy of the judge",
-        "Share of {noun}s that the classifier recognises, of training {noun}s that it was not trained on.",
+        "Share of {noun}s that it recognises, of training {noun}s that it was not trained on.",
         SHARE,
     ),
     "frechet_distance": Meaning(
         "Fréchet distance",
-        "Between the Gaussians that have the mean and covariance of the classifier's features; lower is better. It is "
+        "Between the Gaussians that have the mean and covariance of the judge's features; lower is better. It is "
         "not the FID, whose features are another network's, and depends on the number of {noun}s.",
         "{:,.2f}",
     ),
@@ -160,7 +161,7 @@ MEANINGS = {
     ),
     "confident": Meaning(
         "Confident",
-        "Share of the {noun}s of the row that the classifier puts into one class with a probability above 0.9: how "
+        "Share of the {noun}s of the row that the judge puts into one class with a probability above 0.9: how "
         "many are clearly of a class; higher is better.",
         SHARE,
     ),

@@ -60,7 +60,7 @@ def test_the_card_states_likelihood_latents_and_samples() -> None:
         "| Nearest-neighbour accuracy, latents | 67.1% | Share of test digits ",
         "| Linear-probe accuracy, pixels | 91.8% | ",
         "| Aggregate posterior KL | 0.49 nats | ",
-        "| Accuracy of the judge | 98.9% | Share of digits that the classifier recognises",
+        "| Accuracy of the judge | 98.9% | Share of digits that it recognises",
         "| | Fréchet distance | Recall |",
         "| Floor | 0.54 | 88.3% |",
         "| Prior | 181.02 | 0.2% |",

@@ -4,7 +4,17 @@ from dataclasses import dataclass
 import onnxruntime as ort
 import pytest
 
-from pipeline.shared.interface import DECODER, ENCODER, HALVES, PIXELS, mismatches, read_latent_dim
+from pipeline.shared.interface import (
+    CLASSES,
+    DECODER,
+    ENCODER,
+    HALVES,
+    JUDGE,
+    PIXELS,
+    ROLES,
+    mismatches,
+    read_latent_dim,
+)
 from tests import onnx_models
 
 
@@ -105,3 +115,13 @@ def test_a_latent_size_that_is_not_fixed_is_none(size: str | None) -> None:
     z_mean = Node("z_mean", "tensor(float)", ["batch", size])
     assert read_latent_dim(ENCODER, [IMAGE], [z_mean, Z_LOG_VAR]) is None
     assert read_latent_dim(ENCODER, [IMAGE], []) is None
+
+
+def test_the_judge_has_as_many_probabilities_as_classes_and_belongs_to_no_bundle() -> None:
+    judge = JUDGE.sized({CLASSES: 47})
+    assert [str(tensor) for tensor in (*judge.inputs, *judge.outputs)] == [
+        "image uint8[batch, 28, 28]",
+        "features float32[batch, 64]",
+        "probabilities float32[batch, 47]",
+    ]
+    assert JUDGE.role not in ROLES

@@ -13,7 +13,7 @@ from pipeline.params import Judge
 from pipeline.training.judge import build_judge
 from tests.test_house import ROOT
 
-PARAMS = Judge(epochs=1, batch_size=64, learning_rate=0.002, dropout=0.3, seed=0)
+PARAMS = Judge(epochs=2, batch_size=32, learning_rate=0.002, dropout=0.3, seed=0)
 
 ELSEWHERE = """
 import hashlib, json, sys
@@ -25,13 +25,14 @@ from pipeline.training.judge import fit_judge
 def read(split):
     return [np.load(Path(sys.argv[1]) / f"{split}_{kind}.npy") for kind in ("images", "labels")]
 images, labels = read("validation")
+few = [array[:800] for array in read("train")]
 for text in sys.argv[2:]:
     try:
-        model = fit_judge(Judge.model_validate_json(text), *read("train"), 10)
+        model = fit_judge(Judge.model_construct(**json.loads(text)), *few, 10)
     except TrainingError as error:
         print(json.dumps({"error": str(error)}))
         continue
-    told = model.predict(images, verbose=0)
+    told = model.predict_on_batch(images)
     digest = hashlib.sha256(b"".join(np.asarray(weight).tobytes() for weight in model.weights)).hexdigest()
     accuracy = float((told["probabilities"].argmax(axis=1) == labels).mean())
     print(json.dumps({"digest": digest, "accuracy": accuracy}))
@@ -47,12 +48,13 @@ def fit(prepared: Path, *several: Judge) -> list[dict[str, Any]]:
 
 def test_a_judge_recognises_digits_and_repeats_with_its_seed(prepared_sample: Path) -> None:
     other = PARAMS.model_copy(update={"seed": 1})
-    diverges = PARAMS.model_copy(update={"learning_rate": 1.0, "epochs": 2})
+    diverges = PARAMS.model_copy(update={"learning_rate": 1e30})
     one, again, another, failed = fit(prepared_sample, PARAMS, PARAMS, other, diverges)
-    assert one["accuracy"] > 0.85  # a majority of ten classes: 0.1
+    assert one["accuracy"] > 0.7  # by chance: 0.1
     assert one == again
     assert another["digest"] != one["digest"]
-    assert failed.keys() == {"error"} or failed["accuracy"] < 0.3  # it may also end at a constant
+    expected = "the loss of the judge is nan after epoch 1; lower judge.learning_rate (now 1e+30)"
+    assert failed == {"error": expected}
 
 
 @pytest.mark.parametrize("classes", [2, 47])
