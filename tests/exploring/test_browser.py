@@ -98,6 +98,7 @@ def drive(
         (folder / "task.json").write_text(json.dumps(task))
         done = subprocess.run(
             [find_node()[0], HERE / "drive.mjs", folder / "task.json"],
+            env=dict(os.environ),  # a copy: libraries that other threads load may change the process's own
             capture_output=True,
             text=True,
             check=False,
