@@ -58,6 +58,7 @@ class Model(_Section):
     encoder_units: Units
     decoder_units: Units
     decoder_filters: Filters
+    decoder_surface: Annotated[int, Field(ge=0, le=30, multiple_of=3)]
     activation: Literal["relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "tanh"]
 
 

@@ -14,7 +14,7 @@ from onnx.reference import ReferenceEvaluator
 
 from pipeline.errors import ExportError
 from pipeline.inference.manifest import Tolerance
-from pipeline.shared.interface import IR_VERSION, OPSET, Interface, mismatches
+from pipeline.shared.interface import BATCH, IR_VERSION, OPSET, Interface, mismatches
 from pipeline.shared.text import one_line
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,9 @@ log = logging.getLogger(__name__)
 # What the layers turn into, all known to every runtime of the opset.
 _ARITHMETIC = {"Add", "Cast", "Mul", "Neg", "Sub"}
 _ACTIVATIONS = {"Elu", "Erf", "LeakyRelu", "Relu", "Sigmoid", "Softplus", "Tanh"}
-OPERATORS = frozenset({"Conv", "Gemm", "MatMul", "Reshape", "Split", "Transpose"} | _ARITHMETIC | _ACTIVATIONS)
+OPERATORS = frozenset(
+    {"Conv", "Div", "Gemm", "MatMul", "Reshape", "Slice", "Split", "Sqrt", "Transpose"} | _ARITHMETIC | _ACTIVATIONS
+)
 QUANTISED_OPERATORS = OPERATORS | {"DequantizeLinear", "Max", "QuantizeLinear"}
 BATCH_SIZES = (1, 3, 257)
 
@@ -58,7 +60,7 @@ def prove(
         file: the ONNX file.
         interface: what it must look like.
         peer: what it was made from, by its name.
-        tensors: at least 257 rows of each input.
+        tensors: at least 257 rows of each input that has rows, and the others as they are.
         tolerance: how far the outputs may differ.
         operators: that it may have.
     """
@@ -84,7 +86,10 @@ def prove(
     for other, run in {**peer, "reference": reference}.items():
         differences[other] = dict.fromkeys(names, 0.0)
         for size in BATCH_SIZES:
-            batch = [tensor[:size] for tensor in tensors]
+            batch = [
+                values[:size] if BATCH in tensor.shape else values
+                for tensor, values in zip(interface.inputs, tensors, strict=True)
+            ]
             found = session.run(names, fed(batch))
             with np.errstate(over="ignore"):  # the reference's sigmoid overflows on its way to 0
                 expected = run(*batch)

@@ -1,4 +1,4 @@
-"""One half of the model, or the judge, from Keras to ONNX, to be run in a process of its own.
+"""One half of the model, the renderer or the judge from Keras to ONNX, to be run in a process of its own.
 
     python -m pipeline.exporting.convert models encoder encoder.onnx
 
@@ -17,26 +17,30 @@ import onnx
 import tensorflow as tf
 import tf2onnx
 from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from pipeline.errors import PipelineError
-from pipeline.shared.interface import BATCH, HALVES, IR_VERSION, JUDGE, OPSET, Interface
-from pipeline.training.weights import load_half
+from pipeline.exporting.renderer import append_rendering
+from pipeline.shared.interface import BATCH, HALVES, IR_VERSION, JUDGE, OPSET, RENDERER, Interface
+from pipeline.training.weights import load_half, load_surface
 
-CONVERTED = {**HALVES, JUDGE.role: JUDGE}
+CONVERTED = {**HALVES, RENDERER.role: RENDERER, JUDGE.role: JUDGE}
 
 
 def convert(models: Path, role: str, target: Path) -> None:
     """Write the Keras model `role` in the folder `models` as ONNX to `target`, unproven."""
-    half = load_half(models, role)
+    half, knots = load_surface(models) if role == RENDERER.role else (load_half(models, role), None)
     interface = CONVERTED[role]
     function = tf.function(lambda tensor: half(tensor, training=False))
     shape = [None, *half.input.shape[1:]]
-    signature = [tf.TensorSpec(shape, half.input.dtype, name=interface.input.name)]
+    signature = [tf.TensorSpec(shape, half.input.dtype, name=interface.inputs[0].name)]
     model, _ = tf2onnx.convert.from_function(
         function, input_signature=signature, opset=OPSET, custom_op_handlers={"Erfc": (_convert_erfc, [])}
     )
-    for simplify in (_with_constant_shapes, _fused, _joined, _without_scale):
+    for simplify in (_with_constant_shapes, _with_plain_gelu, _fused, _joined, _without_scale):
         simplify(model.graph)
+    if knots is not None:
+        append_rendering(model, knots)
     onnx.save(_canonical(model, interface), target)
 
 
@@ -49,19 +53,54 @@ def _convert_erfc(graph: Any, node: Any, name: str, _: list[Any]) -> None:
 
 
 def _with_constant_shapes(graph: onnx.GraphProto) -> None:
-    """Give each `Reshape` a constant shape; tf2onnx computes some from the batch, the only size it doesn't know."""
-    weights = {tensor.name: tensor for tensor in graph.initializer}
-    maker = {name: node for node in graph.node for name in node.output}
-    for node in graph.node:
-        if node.op_type != "Reshape" or node.input[1] in weights:
-            continue
-        source = maker[node.input[1]]
-        while source.op_type == "Cast":
-            source = maker[source.input[0]]
-        sizes = [int(numpy_helper.to_array(weights[name]).item()) if name in weights else -1 for name in source.input]
-        shape = numpy_helper.from_array(np.array(sizes), f"{node.output[0]}_shape")
-        graph.initializer.append(shape)
-        node.input[1] = shape.name
+    """Give each `Reshape` a constant shape; tf2onnx computes some from the batch, the only size it doesn't know.
+
+    What they are is seen by running the model: the size that changes with the batch is the one to be found, -1.
+    """
+    constants = {tensor.name for tensor in graph.initializer}
+    reshapes = [node for node in graph.node if node.op_type == "Reshape" and node.input[1] not in constants]
+    if not reshapes:
+        return
+    probe = onnx.GraphProto()
+    probe.CopyFrom(graph)
+    del probe.output[:], probe.value_info[:]
+    names = list(dict.fromkeys(node.input[1] for node in reshapes))
+    probe.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
+    opsets = [onnx.helper.make_opsetid("", OPSET)]
+    evaluator = ReferenceEvaluator(onnx.helper.make_model(probe, opset_imports=opsets, ir_version=IR_VERSION))
+    (image,) = graph.input
+    sizes = [dim.dim_value for dim in image.type.tensor_type.shape.dim[1:]]
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(image.type.tensor_type.elem_type)
+    shapes = [evaluator.run(None, {image.name: np.zeros([batch, *sizes], dtype)}) for batch in (2, 3)]
+    for name, two, three in zip(names, *shapes, strict=True):
+        shape = np.where(two == three, two, -1)
+        graph.initializer.append(numpy_helper.from_array(shape, f"{name}_constant"))
+    for node in reshapes:
+        node.input[1] = f"{node.input[1]}_constant"
+    _drop_unused(graph)
+
+
+def _with_plain_gelu(graph: onnx.GraphProto) -> None:
+    """Write GELU as 0.5 (x (1 + erf(x / sqrt 2))), in the order of operations that ONNX Runtime takes for one.
+
+    TensorFlow's is (0.5 x) (1 - erf(-x sqrt 0.5)): six passes over what a layer gives instead of one.
+    """
+    makers = {name: node for node in graph.node for name in node.output}
+    weights = {tensor.name for tensor in graph.initializer}
+    for erf in [node for node in graph.node if node.op_type == "Erf"]:
+        scaled = makers[erf.input[0]]
+        (rest,) = (node for node in graph.node if erf.output[0] in node.input)
+        (product,) = (node for node in graph.node if rest.output[0] in node.input)
+        half = makers[next(name for name in product.input if name != rest.output[0])]
+        factor = next(name for name in half.input if name in weights)
+        x = next(name for name in half.input if name != factor)
+        root = numpy_helper.from_array(np.array(np.sqrt(2), np.float32), f"{x}_root_2")
+        graph.initializer.append(root)
+        scaled.op_type, scaled.input[:] = "Div", [x, root.name]
+        rest.op_type, rest.input[:] = "Add", [erf.output[0], rest.input[0]]
+        twice = onnx.helper.make_node("Mul", [x, rest.output[0]], [f"{product.output[0]}_twice"])
+        product.input[:] = [twice.output[0], factor]
+        graph.node.insert(list(graph.node).index(product), twice)
     _drop_unused(graph)
 
 
@@ -155,8 +194,9 @@ def _canonical(model: onnx.ModelProto, interface: Interface) -> onnx.ModelProto:
     for node in graph.node:
         node.input[:] = [names[name] for name in node.input]
         node.output[:] = [names[name] for name in node.output]
-    for value in [*graph.input, *graph.output]:
-        value.type.tensor_type.shape.dim[0].dim_param = BATCH
+    if interface != RENDERER:  # whose axes have their names
+        for value in [*graph.input, *graph.output]:
+            value.type.tensor_type.shape.dim[0].dim_param = BATCH
     used = {node.domain for node in graph.node}
     unused = [entry for entry in model.opset_import if entry.domain not in used]
     for entry in unused:

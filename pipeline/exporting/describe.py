@@ -34,16 +34,25 @@ def describe(file: Path, interface: Interface, properties: Mapping[str, str]) ->
 def count_operations(model: onnx.ModelProto) -> dict[str, int]:
     """Floating-point operations per image of a float32 model, by the names of its products with weights.
 
-    Two for each weight, in a convolution at each position of its output.
+    Two for each weight and each place at which it is used: in a convolution all positions of the output, in a product
+    all rows that an image has.
     """
-    graph = onnx.shape_inference.infer_shapes(model).graph
+    single = onnx.ModelProto()
+    single.CopyFrom(model)
+    for value in [*single.graph.input, *single.graph.output]:
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    graph = onnx.shape_inference.infer_shapes(single, data_prop=True).graph
     sizes: dict[str, int] = {tensor.name: math.prod(tensor.dims) for tensor in graph.initializer}
-    shapes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in graph.value_info}
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in [*graph.value_info, *graph.output]
+    }
     operations = {}
     for node in graph.node:
         if node.op_type in PRODUCTS:
-            positions = math.prod(shapes[node.output[0]][2:]) if node.op_type == "Conv" else 1
-            operations[node.name] = 2 * sizes.get(node.input[1], 0) * positions
+            made = shapes[node.output[0]]
+            places = math.prod(made[2:] if node.op_type == "Conv" else made[:-1])
+            operations[node.name] = 2 * sizes.get(node.input[1], 0) * places
     return operations
 
 

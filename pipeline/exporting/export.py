@@ -1,4 +1,4 @@
-"""Stage `export`: both halves as ONNX with their variants, and a mixture; written only when every proof holds.
+"""Stage `export`: both halves as ONNX with their variants, a renderer and a mixture; written when every proof holds.
 
 convert -> prove float32 -> derive variants -> price them -> fit and prove the mixture -> describe every file
 -> manifests -> put in place
@@ -35,10 +35,12 @@ from pipeline.exporting.describe import count_operations, describe, write_vector
 from pipeline.exporting.manifest import describe_model, write_manifests
 from pipeline.exporting.mixture import MIXTURE_OPERATORS, GaussianMixture, fit_mixture, write_mixture
 from pipeline.exporting.price import BUDGETS, Price, price
+from pipeline.exporting.renderer import RENDERER_OPERATORS, VIEWS, prove_renderer, view_inputs
 from pipeline.exporting.variants import write_fp16, write_int8
 from pipeline.inference.appearance import Appearance
 from pipeline.inference.bundle import replace_bundle
 from pipeline.inference.manifest import Manifest, Tolerance
+from pipeline.inference.model import OnnxModel
 from pipeline.inference.session import Decoder, Encoder
 from pipeline.measures.elbo import Elbo, estimate
 from pipeline.shared.files import explained
@@ -52,9 +54,11 @@ from pipeline.shared.interface import (
     MIXTURE,
     OPERATIONS,
     OPSET,
+    RENDERER,
     ROLES,
     TEST_DATA,
     VARIANT_FILES,
+    test_data,
 )
 from pipeline.training.device import prepare_device
 from pipeline.training.weights import latent_dim_of, load_half, read_origin
@@ -70,6 +74,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _VECTORS = 64  # rows of the test vectors
+_RENDERED = 4  # of those of the renderer
 
 
 def export(params: Export, models: Path, prepared: Path, exports: Path) -> dict[str, Any]:
@@ -91,9 +96,9 @@ def export(params: Export, models: Path, prepared: Path, exports: Path) -> dict[
         scratch = Path(tempfile.mkdtemp(prefix=".export.", dir=exports))
     try:
         files = _make_folders(scratch)
-        convert_afresh(models, files[FLOAT32], HALVES)
+        convert_afresh(models, files[FLOAT32], (*HALVES, RENDERER.role))
         tolerance = Tolerance(params.absolute_tolerance, params.relative_tolerance, BATCH_SIZES)
-        proofs = _prove(files[FLOAT32], halves, validation, tolerance)
+        proofs = _prove(files[FLOAT32], halves, models, validation, tolerance)
         encoder, decoder = Encoder(files[FLOAT32][ENCODER.role]), Decoder(files[FLOAT32][DECODER.role])
         latents = _draw_latents(encoder, train, params.seed)
         calibration: dict[str, NDArray[Any]] = {ENCODER.role: train, DECODER.role: latents}
@@ -145,15 +150,20 @@ def _make_folders(scratch: Path) -> Files:
 
 
 def _prove(
-    files: dict[str, Path], halves: dict[str, keras.Model], validation: NDArray[np.uint8], tolerance: Tolerance
+    files: dict[str, Path],
+    halves: dict[str, keras.Model],
+    models: Path,
+    validation: NDArray[np.uint8],
+    tolerance: Tolerance,
 ) -> dict[str, Proof]:
-    """Both proofs, on real validation images and on their latents; where there are few, they come again."""
+    """Proofs of both halves and the renderer, on validation images and their latents; few of them come again."""
     images = np.resize(validation, (max(BATCH_SIZES), *IMAGE_SHAPE))
     latents = np.asarray(halves[ENCODER.role].predict_on_batch(images)["z_mean"])
     proofs = {
         interface.role: prove(files[interface.role], interface, by_keras(halves[interface.role]), [tensors], tolerance)
         for interface, tensors in ((ENCODER, images), (DECODER, latents))
     }
+    proofs[RENDERER.role] = prove_renderer(files[RENDERER.role], models, latents, tolerance)
     check_proofs(proofs)
     return proofs
 
@@ -227,6 +237,9 @@ def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+_OPERATORS = {MIXTURE.role: MIXTURE_OPERATORS, RENDERER.role: RENDERER_OPERATORS}
+
+
 def _check_structure(files: Files) -> None:
     allowed = {"int8": QUANTISED_OPERATORS}
     refuse(
@@ -234,9 +247,7 @@ def _check_structure(files: Files) -> None:
             f"{variant} {role}: {failure}"
             for variant, roles in files.items()
             for role, file in roles.items()
-            for failure in structure(
-                file, MIXTURE_OPERATORS if role == MIXTURE.role else allowed.get(variant, OPERATORS)
-            )
+            for failure in structure(file, _OPERATORS.get(role) or allowed.get(variant, OPERATORS))
         ]
     )
 
@@ -259,3 +270,7 @@ def _write_vectors(
         (MIXTURE, draws, (mixture.sample(*draws),)),
     ):
         write_vectors(scratch / interface.folder / TEST_DATA, interface, inputs, outputs)
+    renderer = OnnxModel(scratch / RENDERER.folder, RENDERER, provider="cpu")
+    for view in range(len(VIEWS)):
+        inputs = [z[:_RENDERED], *view_inputs(view)]
+        write_vectors(scratch / RENDERER.folder / test_data(view), RENDERER, inputs, renderer.run(*inputs))

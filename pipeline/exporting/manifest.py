@@ -33,7 +33,7 @@ def describe_model(
                 price.elbo.figures()["negative_elbo"],
                 Budget(budget.negative_elbo, budget.mean_difference(interface.role)),
             )
-    return Entry(interface, TEST_DATA, variants, facts or {})
+    return Entry(interface, (TEST_DATA,), variants, facts or {})
 
 
 def write_manifests(bundle: Path, about: Manifest, entries: Mapping[str, Entry]) -> dict[str, Any]:

@@ -5,8 +5,9 @@ paths are relative to the folder of the manifest.
 """
 
 import hashlib
+import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,15 @@ from typing import Any
 from pipeline.errors import BundleError
 from pipeline.inference.strict_json import ContentError, Object
 from pipeline.shared.files import write_json
-from pipeline.shared.interface import FLOAT32, MANIFEST_FILE, ROLES, SCHEMA_VERSION, Interface
+from pipeline.shared.interface import (
+    FLOAT32,
+    MANIFEST_FILE,
+    ROLES,
+    SCHEMA_VERSION,
+    TEST_DATA,
+    Interface,
+    test_data,
+)
 
 DIGEST = "manifest_sha256"
 Differences = Mapping[str, Any]
@@ -53,25 +62,23 @@ class Entry:
     """One model of the bundle: its test vectors and the files that compute it."""
 
     interface: Interface
-    test_data: str
+    test_data: tuple[str, ...]
+    """Folders of test vectors, one or more."""
     variants: Mapping[str, Variant]
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What is said of a role that is listed apart."""
 
     @property
-    def inputs(self) -> tuple[str, ...]:
-        """The files of the inputs of its test vectors."""
-        return tuple(f"{self.test_data}/input_{number}.pb" for number in range(len(self.interface.inputs)))
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """The files of their outputs."""
-        return tuple(f"{self.test_data}/output_{number}.pb" for number in range(len(self.interface.outputs)))
+    def vectors(self) -> tuple[tuple[str, ...], ...]:
+        """The files of each set of test vectors: inputs, then outputs, in the order of the interface."""
+        tensors = {"input": self.interface.inputs, "output": self.interface.outputs}
+        names = [f"{kind}_{number}.pb" for kind, some in tensors.items() for number in range(len(some))]
+        return tuple(tuple(f"{folder}/{name}" for name in names) for folder in self.test_data)
 
     def moved(self, prefix: str) -> "Entry":
         """The same with paths from a folder above."""
         variants = {name: replace(one, file=prefix + one.file) for name, one in self.variants.items()}
-        return replace(self, test_data=prefix + self.test_data, variants=variants)
+        return replace(self, test_data=tuple(prefix + folder for folder in self.test_data), variants=variants)
 
 
 @dataclass(frozen=True)
@@ -146,7 +153,7 @@ def _listed_model(entry: Entry, latent_dim: int) -> dict[str, Any]:
     return {
         **({"input": inputs[0]} if len(inputs) == 1 else {"inputs": inputs}),
         "outputs": outputs,
-        "test_data": entry.test_data,
+        "test_data": entry.test_data[0],
         "variants": {name: _without_none(asdict(variant)) for name, variant in entry.variants.items()},
     }
 
@@ -158,7 +165,7 @@ def _listed_apart(entry: Entry, latent_dim: int) -> dict[str, Any]:
         "file": variant.file,
         "inputs": inputs,
         "outputs": outputs,
-        "test_data": entry.test_data,
+        "test_data": entry.test_data[0],
         **entry.facts,
         "largest_difference": variant.largest_difference,
     }
@@ -213,16 +220,17 @@ def _manifest(content: Any) -> Manifest:
         for entry in top.objects("files")
     )
     models = {role: _model(role, entry, latent_dim) for role, entry in top.named("models")}
-    if not models:
-        raise ContentError("lists no model; run `vae export` again")
     models |= {
         role: _model_apart(interface, top.object(role), latent_dim)
         for role, interface in ROLES.items()
         if interface.apart and role in content
     }
+    if not models:
+        raise ContentError("lists no model; run `vae export` again")
     listed = {file.path for file in files}
+    models = {role: replace(entry, test_data=_all_sets(entry.test_data[0], listed)) for role, entry in models.items()}
     for entry in models.values():
-        for path in (*entry.inputs, *entry.outputs, *(variant.file for variant in entry.variants.values())):
+        for path in (*itertools.chain(*entry.vectors), *(variant.file for variant in entry.variants.values())):
             if path not in listed:
                 raise ContentError(f"does not list {path} under files; download the bundle again")
     return Manifest(
@@ -249,7 +257,15 @@ def _model(role: str, entry: Object, latent_dim: int) -> Entry:
     variants = {name: _variant(name, variant) for name, variant in entry.named("variants")}
     if FLOAT32 not in variants:
         raise ContentError(f"lists no {FLOAT32} variant of the {role}")
-    return Entry(interface, entry.path("test_data"), variants)
+    return Entry(interface, (entry.path("test_data"),), variants)
+
+
+def _all_sets(first: str, listed: Collection[str]) -> tuple[str, ...]:
+    """The first folder of test vectors, and those beside it with the next numbers, as far as they are listed."""
+    folders = (f"{first.removesuffix(TEST_DATA)}{test_data(number)}" for number in itertools.count(1))
+    if not first.endswith(TEST_DATA):
+        return (first,)
+    return (first, *itertools.takewhile(lambda folder: f"{folder}/input_0.pb" in listed, folders))
 
 
 def _variant(name: str, entry: Object) -> Variant:
@@ -271,7 +287,7 @@ def _model_apart(interface: Interface, entry: Object, latent_dim: int) -> Entry:
     file, test_data = entry.path("file"), entry.path("test_data")
     said = ("file", "inputs", "outputs", "test_data", "largest_difference")
     facts = {key: value for key, value in entry.content.items() if key not in said}
-    return Entry(interface, test_data, {FLOAT32: Variant(file, entry.get("largest_difference") or {})}, facts)
+    return Entry(interface, (test_data,), {FLOAT32: Variant(file, entry.get("largest_difference") or {})}, facts)
 
 
 def _check_tensors(interface: Interface, found: list[Any], latent_dim: int) -> None:

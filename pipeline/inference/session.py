@@ -126,12 +126,21 @@ class Decoder(_Half):
 
     def _decode(self, z: Floats) -> Floats:
         (image,) = self.run(z)
-        if image.size and not image.view(np.uint32).max() < _HIGHEST:
-            low, high = image.min(initial=0), image.max(initial=1)
-            # Written so that NaN fails; what rounds to a byte is good enough.
-            if not (low > -_HALF_A_LEVEL and high < 1 + _HALF_A_LEVEL):
-                raise ModelError(f"{self.path} gives pixels from {low:.3g} to {high:.3g}, expected 0 to 1")
+        check_ink(image, self.path)
         return image
+
+
+def check_ink(image: Floats, path: Path) -> None:
+    """Refuse pixels outside [0, 1], as far as that shows in a byte; `path` is the model that made them.
+
+    Raises:
+        ModelError: there are some, or some that are no numbers.
+    """
+    if image.size and not image.view(np.uint32).max() < _HIGHEST:
+        low, high = image.min(initial=0), image.max(initial=1)
+        # Written so that NaN fails; what rounds to a byte is good enough.
+        if not (low > -_HALF_A_LEVEL and high < 1 + _HALF_A_LEVEL):
+            raise ModelError(f"{path} gives pixels from {low:.3g} to {high:.3g}, expected 0 to 1")
 
 
 def to_bytes(images: Floats, out: Pixels | None = None) -> Pixels:
@@ -144,23 +153,24 @@ def to_bytes(images: Floats, out: Pixels | None = None) -> Pixels:
     return out
 
 
-def check_pair(encoder: Encoder, decoder: Decoder) -> None:
-    """Refuse an encoder and a decoder that do not belong to one model, as far as their files tell.
+def check_pair(first: OnnxModel, second: OnnxModel) -> None:
+    """Refuse two files, such as an encoder and a decoder, that do not belong to one model, as far as they tell.
 
     Raises:
         ModelError: their latent sizes differ, or what both files say of the data, the parameters or the figures of
             the model that they were exported from.
     """
-    if encoder.latent_dim != decoder.latent_dim:
+    roles = first.interface.role, second.interface.role
+    again = f"give {roles[0]} and {roles[1]} of one export, or export again"
+    if first.latent_dim != second.latent_dim:
         raise ModelError(
-            f"{encoder.path} gives {encoder.latent_dim} latent(s), {decoder.path} takes {decoder.latent_dim}; "
-            "give encoder and decoder of one export, or export again"
+            f"{first.path} has {first.latent_dim} latent(s), {second.path} has {second.latent_dim}; {again}"
         )
-    same = encoder.facts.get("variant") == decoder.facts.get("variant")
+    same = first.facts.get("variant") == second.facts.get("variant")
     for fact in _OF_THE_MODEL if same else _OF_THE_MODEL[:2]:
-        first, second = encoder.facts.get(fact), decoder.facts.get(fact)
-        if first is not None and second is not None and first != second:
+        one, other = first.facts.get(fact), second.facts.get(fact)
+        if one is not None and other is not None and one != other:
             raise ModelError(
-                f"{encoder.path} and {decoder.path} are of two models: their {fact} is {first[:12]} and {second[:12]}; "
-                "give encoder and decoder of one export, or export again"
+                f"{first.path} and {second.path} are of two models: their {fact} is {one[:12]} and {other[:12]}; "
+                + again
             )

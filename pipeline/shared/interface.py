@@ -14,7 +14,7 @@ FLOAT32 = "float32"
 VARIANT_FILES = {FLOAT32: MODEL_FILE, "int8": "model_quantized.onnx", "fp16": "model_fp16.onnx"}
 ABOUT_JUDGE = "judge.json"  # beside its model: what it was trained on, or why there is none
 MANIFEST_FILE, SCHEMA_VERSION = "manifest.json", 1
-TEST_DATA = "test_data_set_0"  # of the ONNX Model Zoo's layout: input_0.pb, output_0.pb and on
+TEST_DATA = "test_data_set_0"  # the first of the ONNX Model Zoo's layout: input_0.pb, output_0.pb and on
 OPSET, IR_VERSION = 17, 8  # old enough for the runtimes still in use
 IMAGE_SHAPE = (28, 28)
 PIXELS = 28 * 28
@@ -104,7 +104,20 @@ MIXTURE = Interface(
     folder="decoder/mixture",
     apart=True,
 )
-ROLES = {interface.role: interface for interface in (ENCODER, DECODER, MIXTURE)}
+RENDERER = Interface(
+    role="renderer",
+    inputs=(
+        *DECODER.inputs,
+        Tensor("rows", "float32", ("height",), "centres of the rows of pixels, from 0 at the top to 1 at the bottom"),
+        Tensor("columns", "float32", ("width",), "centres of the columns, from 0 at the left to 1 at the right"),
+        Tensor("pixel", "float32", (1,), "side of a pixel, in 28ths of the picture's"),
+        Tensor("softness", "float32", (1,), "of edges: 1 is as trained, down to 0.05"),
+    ),
+    outputs=(Tensor("image", "float32", (BATCH, "height", "width"), DECODER.outputs[0].meaning),),
+    folder="renderer",
+    apart=True,
+)
+ROLES = {interface.role: interface for interface in (ENCODER, DECODER, MIXTURE, RENDERER)}
 FOLDERS = tuple(dict.fromkeys(interface.folder.split("/")[0] for interface in ROLES.values()))
 """Of a bundle, each of which is a bundle by itself."""
 HALVES = {interface.role: interface for interface in (ENCODER, DECODER)}  # of the autoencoder that Keras trains
@@ -117,6 +130,11 @@ JUDGE = Interface(  # no role of a bundle: it measures bundles
     ),
     folder="judge",
 )
+
+
+def test_data(number: int) -> str:
+    """The folder of a test data set, counted from 0."""
+    return f"{TEST_DATA[:-1]}{number}"
 
 
 class NodeArg(Protocol):

@@ -1,7 +1,7 @@
 """What a bundle or a model file is, and whether it does what it says: NumPy and ONNX Runtime are all it takes."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -130,9 +130,7 @@ def info(path: Path) -> Info:
 def _check_model(folder: Path, entry: Entry, bundle: Manifest) -> tuple[list[Values], list[OnnxModel], list[Checked]]:
     """The inputs of the test vectors, and the variants that do what the manifest says, float32 first."""
     latent_dim, tolerance = bundle.latent_dim, bundle.tolerance
-    vectors = _read_vectors(folder, entry, latent_dim)
-    inputs, expected = vectors[: len(entry.inputs)], vectors[len(entry.inputs) :]
-    outputs = [output.name for output in entry.interface.outputs]
+    sets = [_read_vectors(folder, entry.interface, files, latent_dim) for files in entry.vectors]
     files: list[OnnxModel] = []
     checked = []
     for name, variant in sorted(entry.variants.items(), key=lambda item: item[0] != FLOAT32):
@@ -140,33 +138,43 @@ def _check_model(folder: Path, entry: Entry, bundle: Manifest) -> tuple[list[Val
         opened = _open(file, entry.interface, bundle.checksums(folder))
         if opened.interface.latent is not None and opened.latent_dim != latent_dim:
             raise BundleError(f"{file} has {opened.latent_dim} latent(s), the manifest says {latent_dim}")
-        differences = {}
-        for output, found, wanted in zip(outputs, opened.run(*inputs), expected, strict=True):
-            if found.shape != wanted.shape:
-                raise BundleError(f"{file} gives {output} as {found.shape}, the test vector is {wanted.shape}")
-            differences[output] = np.abs(found - wanted)
-            complaint = _complaint(variant, tolerance, differences[output], wanted)
-            if complaint:
-                raise BundleError(f"{file} does not reproduce the test vector of {output}: {complaint}")
-        largest = {output: float(difference.max()) for output, difference in differences.items()}
-        mean = {output: float(difference.mean(dtype=np.float64)) for output, difference in differences.items()}
+        differences = [_compare(opened, inputs, expected, variant, tolerance) for inputs, expected in sets]
+        names = list(differences[0])
+        largest = {name: max(float(one[name].max()) for one in differences) for name in names}
+        mean = {name: max(float(one[name].mean(dtype=np.float64)) for one in differences) for name in names}
         budget = tolerance.absolute if variant.budget is None else variant.budget.mean_difference
         files.append(opened)
         size = file.stat().st_size
         checked.append(Checked(entry.interface.role, name, variant.file, size, largest, mean, budget))
-    return inputs, files, checked
+    return sets[0][0], files, checked
+
+
+def _compare(
+    opened: OnnxModel, inputs: list[Values], expected: list[Values], variant: Variant, tolerance: Tolerance
+) -> dict[str, Floats]:
+    """How far each value of each output is from a set of test vectors."""
+    differences = {}
+    for output, found, wanted in zip(opened.interface.outputs, opened.run(*inputs), expected, strict=True):
+        if found.shape != wanted.shape:
+            raise BundleError(f"{opened.path} gives {output.name} as {found.shape}, the test vector is {wanted.shape}")
+        differences[output.name] = np.abs(found - wanted)
+        complaint = _complaint(variant, tolerance, differences[output.name], wanted)
+        if complaint:
+            raise BundleError(f"{opened.path} does not reproduce the test vector of {output.name}: {complaint}")
+    return differences
 
 
 def _open(file: Path, interface: Interface, listed: Mapping[Path, str]) -> OnnxModel:
     return Mixture(file) if interface == MIXTURE else OnnxModel(file, interface, listed=listed)
 
 
-def _read_vectors(folder: Path, entry: Entry, latent_dim: int) -> list[Values]:
-    """The inputs, then the outputs, of a model's test data set."""
+def _read_vectors(
+    folder: Path, interface: Interface, files: Sequence[str], latent_dim: int
+) -> tuple[list[Values], list[Values]]:
+    """The inputs and the outputs of a model's test data set."""
     vectors: list[Values] = []
     sizes = {LATENT: latent_dim}  # by axis; the others are those of the first tensor that has the axis
-    tensors = (*entry.interface.inputs, *entry.interface.outputs)
-    for path, tensor in zip((*entry.inputs, *entry.outputs), tensors, strict=True):
+    for path, tensor in zip(files, (*interface.inputs, *interface.outputs), strict=True):
         file = folder / path
         try:
             name, values = read_tensor(file)
@@ -180,7 +188,8 @@ def _read_vectors(folder: Path, entry: Entry, latent_dim: int) -> list[Values]:
         if found != wanted:
             raise BundleError(f"{file} holds {_printable(found)}, expected {wanted}; download the bundle again")
         vectors.append(values)
-    return vectors
+    count = len(interface.inputs)
+    return vectors[:count], vectors[count:]
 
 
 def _complaint(variant: Variant, tolerance: Tolerance, difference: Floats, wanted: Values) -> str:

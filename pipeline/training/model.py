@@ -19,6 +19,7 @@ import keras
 from keras import KerasTensor, layers, ops
 
 from pipeline.shared.interface import DECODER, ENCODER, IMAGE_SHAPE, PIXELS
+from pipeline.training.surface import COEFFICIENTS, LOGITS, SurfaceLogits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,32 +53,42 @@ def build_encoder(
 
 
 def build_decoder(
-    latent_dim: int, units: Sequence[int], filters: Sequence[int] = (), activation: str = "relu"
+    latent_dim: int,
+    units: Sequence[int],
+    filters: Sequence[int] = (),
+    activation: str = "relu",
+    surface: int = 0,
 ) -> keras.Model:
     """Latents to images.
 
     Input `z`: float32 `[batch, latent_dim]`. Output `image`: float32 `[batch, 28, 28]`, each in [0, 1].
-    The layer named `logits` holds the values before the sigmoid.
+    The layer named `logits` holds the values before the sigmoid, that named `coefficients` what a surface is made of.
 
     Args:
         latent_dim: the number of latents.
         units: of each dense hidden layer.
         filters: channels that go into each convolution after these, over the patches of the image; the last
-            convolution makes their pixels.
+            convolution makes their pixels, or the knots of the surface.
         activation: of every hidden layer, as Keras names it.
+        surface: knots along each side of a surface of logits, from which the pixels are drawn; 0: no surface.
     """
     z = keras.Input((latent_dim,), name="z")
     hidden = _dense_stack(z, units, activation, "decoder")
+    # Values to make along each side, and how many of them a patch has.
+    count, patch = (surface, _KNOTS) if surface else (IMAGE_SHAPE[0], _PATCH)
+    name = COEFFICIENTS if surface else LOGITS
     if filters:
-        hidden = layers.Dense(_SIDE * _SIDE * filters[0], activation=activation, name="spread")(hidden)
-        hidden = layers.Reshape((_SIDE, _SIDE, filters[0]), name="channels")(hidden)
+        side = count // patch
+        hidden = layers.Dense(side * side * filters[0], activation=activation, name="spread")(hidden)
+        hidden = layers.Reshape((side, side, filters[0]), name="channels")(hidden)
         hidden = _convolutions(hidden, filters[1:], activation, "decoder")
-        hidden = layers.Conv2D(_PATCH**2, _KERNEL, padding="same", dtype="float32", name="pixels")(hidden)
-        hidden = layers.Reshape((_SIDE, _SIDE, _PATCH, _PATCH), dtype="float32", name="patches")(hidden)
+        hidden = layers.Conv2D(patch**2, _KERNEL, padding="same", dtype="float32", name="pixels")(hidden)
+        hidden = layers.Reshape((side, side, patch, patch), dtype="float32", name="patches")(hidden)
         hidden = layers.Permute((1, 3, 2, 4), dtype="float32", name="join")(hidden)
     else:
-        hidden = layers.Dense(PIXELS, dtype="float32", name="pixels")(hidden)
-    logits = layers.Reshape(IMAGE_SHAPE, dtype="float32", name="logits")(hidden)
+        hidden = layers.Dense(count**2, dtype="float32", name="pixels")(hidden)
+    made = layers.Reshape((count, count), dtype="float32", name=name)(hidden)
+    logits = SurfaceLogits(surface, dtype="float32", name=LOGITS)(made) if surface else made
     image = layers.Activation("sigmoid", dtype="float32", name="image")(logits)
     return keras.Model(z, {"image": image}, name=DECODER.role)
 
@@ -87,6 +98,7 @@ def build_decoder(
 _PATCH = 4  # pixels along each side
 _SIDE = IMAGE_SHAPE[0] // _PATCH
 _KERNEL = 3  # patches along each side
+_KNOTS = 3  # along each side of a patch of a surface
 
 
 def _dense_stack(hidden: KerasTensor, units: Sequence[int], activation: str, name: str) -> KerasTensor:

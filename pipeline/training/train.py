@@ -145,7 +145,9 @@ def build_vae(model: Model, params: Train, lookup: keras.layers.Layer | None, bl
 def _build_halves(model: Model) -> tuple[keras.Model, keras.Model]:
     return (
         build_encoder(model.latent_dim, model.encoder_units, model.encoder_filters, model.activation),
-        build_decoder(model.latent_dim, model.decoder_units, model.decoder_filters, model.activation),
+        build_decoder(
+            model.latent_dim, model.decoder_units, model.decoder_filters, model.activation, model.decoder_surface
+        ),
     )
 
 

@@ -10,8 +10,10 @@ from typing import Any, cast
 import keras
 
 from pipeline.errors import ModelError
-from pipeline.shared.interface import ENCODER
+from pipeline.shared.interface import DECODER, ENCODER
+from pipeline.shared.spline import PIXELS, Knots, over_picture
 from pipeline.shared.text import one_line
+from pipeline.training.surface import COEFFICIENTS, SurfaceLogits
 
 ORIGIN_FILE = "training.json"  # parameters and data that the weights come from
 
@@ -52,6 +54,22 @@ def load_half(folder: Path, role: str) -> keras.Model:
     except (ValueError, TypeError, KeyError, OSError) as error:
         raise ModelError(f"{folder} holds no usable {role}: {one_line(error)}") from error
     return model
+
+
+def load_surface(folder: Path) -> tuple[keras.Model, Knots]:
+    """The decoder in a folder, up to what its surface is made of, and where that lies.
+
+    Input `z`: float32 `[batch, latent_dim]`. Output `coefficients`: float32 `[batch, n, n]`, at as many knots; of a
+    decoder without a surface the logits of its pixels.
+
+    Raises:
+        ModelError: a file is missing, damaged, or belongs to another architecture.
+    """
+    decoder = load_half(folder, DECODER.role)
+    logits = decoder.get_layer("logits")
+    found = isinstance(logits, SurfaceLogits)
+    made = decoder.get_layer(COEFFICIENTS).output if found else logits.output
+    return keras.Model(decoder.input, {COEFFICIENTS: made}), over_picture(logits.knots) if found else PIXELS
 
 
 def latent_dim_of(half: keras.Model) -> int:
