@@ -182,6 +182,11 @@ def _canonical(model: onnx.ModelProto, interface: Interface) -> onnx.ModelProto:
     graph.output.extend(ordered)
     kept = {value.name for value in [*graph.input, *graph.output]}
     names = {name: name for name in kept} | {"": ""}
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    used = dict.fromkeys(name for node in graph.node for name in node.input if name in weights)
+    ordered_weights = [weights[name] for name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(ordered_weights)
     for number, tensor in enumerate(graph.initializer):
         names[tensor.name] = f"weight_{number}"
     for number, node in enumerate(graph.node):
@@ -197,8 +202,8 @@ def _canonical(model: onnx.ModelProto, interface: Interface) -> onnx.ModelProto:
     if interface != RENDERER:  # whose axes have their names
         for value in [*graph.input, *graph.output]:
             value.type.tensor_type.shape.dim[0].dim_param = BATCH
-    used = {node.domain for node in graph.node}
-    unused = [entry for entry in model.opset_import if entry.domain not in used]
+    domains = {node.domain for node in graph.node}
+    unused = [entry for entry in model.opset_import if entry.domain not in domains]
     for entry in unused:
         model.opset_import.remove(entry)
     graph.name, graph.doc_string, model.doc_string = interface.role, "", ""

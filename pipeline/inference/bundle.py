@@ -47,12 +47,13 @@ def replace_bundle(made: Path, folder: Path) -> None:
         OutputError: a folder of models holds something that no export wrote, and nothing was replaced; or `folder`
             cannot be written.
     """
-    for part in FOLDERS:
+    parts = [part for part in FOLDERS if (made / part).is_dir()]
+    for part in parts:
         refuse_foreign(folder / part, owns=_owned(part))
     with explained(folder):
         (folder / MANIFEST_FILE).unlink(missing_ok=True)
         flush(folder)  # a power cut must not bring the manifest back beside models that it does not list
-    for part in FOLDERS:
+    for part in parts:
         with atomic_folder(folder / part, owns=_owned(part)) as beside:
             shutil.copytree(made / part, beside, dirs_exist_ok=True)
     with explained(folder):

@@ -65,7 +65,7 @@ def converted(exports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "convert_afresh", take)
 
 
-def test_an_export_holds_both_models_their_variants_a_mixture_and_vectors_and_nothing_else(exports: Path) -> None:
+def test_an_export_holds_all_models_their_variants_and_vectors_and_nothing_else(exports: Path) -> None:
     files = {file.relative_to(exports).as_posix() for file in exports.rglob("*") if file.is_file()}
     names = ["manifest.json", "model.onnx", "model_fp16.onnx", "model_quantized.onnx"]
     vectors = [f"test_data_set_0/{name}.pb" for name in ("input_0", "output_0")]
@@ -73,10 +73,13 @@ def test_an_export_holds_both_models_their_variants_a_mixture_and_vectors_and_no
     encoder = {f"encoder/{name}" for name in [*names, *vectors, "test_data_set_0/output_1.pb"]}
     tensors = ["input_0", "input_1", "output_0"]
     mixture = {"decoder/mixture/model.onnx", *(f"decoder/mixture/test_data_set_0/{name}.pb" for name in tensors)}
-    assert files == {"manifest.json"} | encoder | decoder | mixture
+    drawn = [*(f"input_{number}" for number in range(5)), "output_0"]
+    views = [f"test_data_set_{view}/{name}.pb" for view in range(3) for name in drawn]
+    renderer = {f"renderer/{name}" for name in ("manifest.json", "model.onnx", *views)}
+    assert files == {"manifest.json"} | encoder | decoder | mixture | renderer
 
 
-@pytest.mark.parametrize("folder", [".", "encoder", "decoder"])
+@pytest.mark.parametrize("folder", [".", "encoder", "decoder", "renderer"])
 def test_each_manifest_follows_the_schema_and_lists_its_files(folder: str, exports: Path) -> None:
     manifest = json.loads((exports / folder / "manifest.json").read_text())
     schema = json.loads((ROOT / "docs/manifest.schema.json").read_text())
@@ -91,11 +94,12 @@ def test_each_manifest_follows_the_schema_and_lists_its_files(folder: str, expor
     assert listed == found
     for model in manifest["models"].values():
         assert all(variant["file"] in listed for variant in model["variants"].values())
-    assert ("mixture" in manifest) == (folder != "encoder")
-    assert folder == "encoder" or manifest["mixture"]["file"] in listed
+    assert ("mixture" in manifest) == (folder in (".", "decoder"))
+    assert ("renderer" in manifest) == (folder in (".", "renderer"))
+    assert all(manifest[role]["file"] in listed for role in ("mixture", "renderer") if role in manifest)
 
 
-@pytest.mark.parametrize("folder", [".", "encoder", "decoder"])
+@pytest.mark.parametrize("folder", [".", "encoder", "decoder", "renderer"])
 def test_what_is_written_reads_back_and_is_written_the_same_again(folder: str, exports: Path, tmp_path: Path) -> None:
     manifest = read_manifest(exports / folder)
     write_manifest(tmp_path, manifest)
@@ -161,7 +165,7 @@ def test_the_vectors_of_the_mixture_are_what_it_gives(exports: Path) -> None:
 def test_a_second_export_gives_the_same_bytes(exports: Path, workspace: Path, tmp_path: Path) -> None:
     export(PARAMS, workspace / "models", workspace / "prepared", tmp_path / "exports")
     files = [file.relative_to(exports) for file in exports.rglob("*") if file.is_file()]
-    assert len(files) == 18
+    assert len(files) == 38
     assert all((exports / file).read_bytes() == (tmp_path / "exports" / file).read_bytes() for file in files)
 
 
@@ -178,6 +182,19 @@ def test_the_vectors_are_what_the_model_gives(role: str, exports: Path) -> None:
 
 def read_tensor(path: Path) -> NDArray[np.generic]:
     return numpy_helper.to_array(onnx.TensorProto.FromString(path.read_bytes()))
+
+
+def test_the_vectors_of_the_renderer_are_what_it_gives_of_two_sizes_and_a_tile(exports: Path) -> None:
+    session = ort.InferenceSession(exports / "renderer/model.onnx")
+    shapes = []
+    for view in range(3):
+        folder = exports / f"renderer/test_data_set_{view}"
+        names = [one.name for one in session.get_inputs()]
+        given = {name: read_tensor(folder / f"input_{number}.pb") for number, name in enumerate(names)}
+        image = read_tensor(folder / "output_0.pb")
+        np.testing.assert_array_equal(session.run(["image"], given)[0], image)
+        shapes.append(image.shape)
+    assert shapes == [(4, 28, 28), (4, 64, 64), (4, 40, 120)]
 
 
 def test_the_decoder_gives_what_keras_gives(exports: Path, workspace: Path) -> None:
@@ -232,12 +249,14 @@ def test_a_variant_over_its_budget_fails_the_stage(
     assert list((tmp_path / "exports").iterdir()) == []
 
 
-def test_convolutions_are_exported_too(workspace: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("surface", [0, 27])
+def test_convolutions_are_exported_too(surface: int, workspace: Path, tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)
     (tmp_path / "models").mkdir()
-    for half in (build_encoder(3, [8], [2, 4], "gelu"), build_decoder(3, [8], [4, 2], "gelu")):
+    for half in (build_encoder(3, [8], [2, 4], "gelu"), build_decoder(3, [8], [4, 2], "gelu", surface)):
         save_half(half, tmp_path / "models")
     write_json(tmp_path / "models" / ORIGIN_FILE, ORIGIN)
     manifest = export(PARAMS, tmp_path / "models", workspace / "prepared", tmp_path / "exports")
     assert manifest["latent_dim"] == 3
     assert set(manifest["models"]["decoder"]["variants"]) == {"float32", "int8", "fp16"}
+    assert manifest["renderer"]["largest_difference"].keys() == {"keras", "decoder", "reference"}

@@ -43,7 +43,8 @@ def test_a_bundle_is_all_of_it_or_one_half(good: Path, name: str, roles: set[str
     encoder = bundle.models["encoder"]
     assert encoder.variants["float32"].budget is None
     assert encoder.variants["fp16"].budget == Budget(None, 0.001)
-    assert all((good / name / path).is_file() for path in encoder.inputs + encoder.outputs)
+    assert [name for folder in encoder.vectors for name in folder]
+    assert all((good / name / path).is_file() for folder in encoder.vectors for path in folder)
 
 
 def test_files_that_are_not_listed_and_linked_files_do_not_matter(bundle: Path) -> None:
@@ -120,8 +121,9 @@ def test_a_mixture_comes_with_the_decoder(bundle: Path) -> None:
     for folder, place in ((bundle, "decoder/mixture"), (bundle / "decoder", "mixture")):
         mixture = read_manifest(folder).models["mixture"]
         assert mixture.variants["float32"].file == f"{place}/model.onnx"
-        assert mixture.inputs == (f"{place}/test_data_set_0/input_0.pb", f"{place}/test_data_set_0/input_1.pb")
-        assert mixture.outputs == (f"{place}/test_data_set_0/output_0.pb",)
+        assert mixture.vectors == (
+            tuple(f"{place}/test_data_set_0/{name}.pb" for name in ("input_0", "input_1", "output_0")),
+        )
     assert "mixture" not in read_manifest(bundle / "encoder").models
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.inference.manifest import read_manifest, write_manifest
 from pipeline.shared.interface import ROLES
-from tests import renderers
+from tests import painters
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs/manifest.schema.json").read_text())
 
@@ -16,12 +16,12 @@ SCHEMA = json.loads((Path(__file__).parents[2] / "docs/manifest.schema.json").re
 def test_a_model_of_a_new_role_is_written_by_the_schema_and_reads_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(ROLES, "renderer", renderers.RENDERER)
-    manifest = renderers.save(tmp_path)
+    monkeypatch.setitem(ROLES, "painter", painters.PAINTER)
+    manifest = painters.save(tmp_path)
     write_manifest(tmp_path, manifest)
     content = json.loads((tmp_path / "manifest.json").read_text())
     jsonschema.Draft202012Validator(SCHEMA).validate(content)
-    assert content["models"]["renderer"]["inputs"] == [
+    assert content["models"]["painter"]["inputs"] == [
         "z float32[batch, 2]",
         "rows float32[height]",
         "columns float32[width]",
@@ -44,11 +44,11 @@ def test_a_model_of_a_new_role_is_written_by_the_schema_and_reads_back(
 def test_the_schema_refuses_a_model_without_its_tensors_or_with_both_ways_to_list_them(
     key: str, value: object, tmp_path: Path
 ) -> None:
-    write_manifest(tmp_path, renderers.save(tmp_path))
+    write_manifest(tmp_path, painters.save(tmp_path))
     content = json.loads((tmp_path / "manifest.json").read_text())
-    model = content["models"]["renderer"]
-    content["models"]["renderer"] = (
+    model = content["models"]["painter"]
+    content["models"]["painter"] = (
         {**model, key: value} if value is not None else {k: model[k] for k in model if k != key}
     )
     (error,) = jsonschema.Draft202012Validator(SCHEMA).iter_errors(content)
-    assert list(error.absolute_path)[:2] == ["models", "renderer"]
+    assert list(error.absolute_path)[:2] == ["models", "painter"]

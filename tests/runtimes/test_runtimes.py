@@ -27,7 +27,7 @@ from onnx.version_converter import convert_version
 
 from pipeline.exporting.variants import write_fp16, write_int8
 from pipeline.shared.interface import ROLES, VARIANT_FILES
-from tests import mixtures, onnx_models
+from tests import mixtures, onnx_models, surfaces
 from tests.runtimes import run_vectors
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ ART = " .:-=+*#%@"  # the snippets draw with these
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `encoder/` and `decoder/`, each with three models and test vectors, and a mixture."""
+    """A folder with `encoder/` and `decoder/`, each with three models and test vectors, a mixture and a renderer."""
     if given := os.environ.get("VAE_BUNDLE"):
         return Path(given).resolve()
     folder = tmp_path_factory.mktemp("bundle")
@@ -65,7 +65,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for role, model in (("encoder", onnx_models.encoder()), ("decoder", onnx_models.decoder())):
         write_variants(onnx_models.save(model, folder / role), inputs[role])
         write_vectors(folder / role, inputs[role][:16])
-    return mixtures.add(folder)
+    return surfaces.add(mixtures.add(folder))
 
 
 def write_variants(folder: Path, tensors: NDArray[Any]) -> None:

@@ -18,7 +18,7 @@ from pipeline.inference import Decoder, Encoder
 from pipeline.inference.manifest import write_manifest
 from pipeline.shared.interface import HALVES, ROLES
 from pipeline.tools.verify import info, verify
-from tests import mixtures, onnx_models, renderers
+from tests import mixtures, onnx_models, painters, surfaces
 
 MIXTURE_VECTORS = ["input_0", "input_1", "output_0"]
 MODELS = ["model.onnx", "model_quantized.onnx", "model_fp16.onnx"]
@@ -95,20 +95,34 @@ def test_a_mixture_that_does_not_reproduce_its_vectors_is_refused(bundle: Path) 
     assert complaint(verify, bundle) == f"{bundle}/decoder/mixture/model.onnx has 3 latent(s), the manifest says 2"
 
 
+def test_all_sets_of_vectors_of_a_renderer_are_checked(bundle: Path) -> None:
+    surfaces.add(bundle)
+    *_, one = verify(bundle).checked
+    assert (one.model, one.variant, one.file) == ("renderer", "float32", "renderer/model.onnx")
+    assert [checked.model for checked in verify(bundle / "renderer").checked] == ["renderer"]
+    vector = bundle / "renderer/test_data_set_2/output_0.pb"
+    image = onnx.numpy_helper.to_array(onnx.load_tensor(vector)).copy()
+    image[3, 39, 119] += 0.01
+    onnx_models.save_vector(image, "image", vector)
+    surfaces.sign(bundle)
+    message = f"{bundle}/renderer/model.onnx does not reproduce the test vector of image: off by up to 1.0e-02"
+    assert complaint(verify, bundle).startswith(message)
+
+
 def test_a_model_of_a_new_role_is_verified_by_its_entry_in_the_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(ROLES, "renderer", renderers.RENDERER)
-    write_manifest(tmp_path, renderers.save(tmp_path))
+    monkeypatch.setitem(ROLES, "painter", painters.PAINTER)
+    write_manifest(tmp_path, painters.save(tmp_path))
     report = verify(tmp_path)
     (one,) = report.checked
-    assert (one.model, one.variant, one.file) == ("renderer", "float32", "renderer/model.onnx")
+    assert (one.model, one.variant, one.file) == ("painter", "float32", "painter/model.onnx")
     assert 0 <= one.largest_difference["image"] <= 1e-6
     assert one.images_per_second > 0
-    assert str(report).splitlines()[1].startswith("renderer  float32 model.onnx ")
-    vector = tmp_path / "renderer/test_data_set_0/output_0.pb"
+    assert str(report).splitlines()[1].startswith("painter   float32 model.onnx ")
+    vector = tmp_path / "painter/test_data_set_0/output_0.pb"
     onnx_models.save_vector(np.zeros((32, 5, 6), np.float32), "image", vector)
-    write_manifest(tmp_path, renderers.manifest(tmp_path))
+    write_manifest(tmp_path, painters.manifest(tmp_path))
     message = f"{vector} holds image float32[32, 5, 6], expected image float32[32, 5, 7]; download the bundle again"
     assert complaint(verify, tmp_path) == message
 

@@ -23,8 +23,8 @@ from tests import onnx_models
 
 Floats = NDArray[np.float32]
 
-RENDERER = Interface(
-    role="renderer",
+PAINTER = Interface(
+    role="painter",
     inputs=(
         Tensor("z", "float32", (BATCH, LATENT)),
         Tensor("rows", "float32", ("height",)),
@@ -33,7 +33,7 @@ RENDERER = Interface(
         Tensor("softness", "float32", (1,)),
     ),
     outputs=(Tensor("image", "float32", (BATCH, "height", "width")),),
-    folder="renderer",
+    folder="painter",
 )
 
 
@@ -45,7 +45,7 @@ def draw_in_numpy(z: Floats, rows: Floats, columns: Floats, pixel: Floats, softn
 
 
 def save(folder: Path, latent_dim: int = 2) -> Manifest:
-    """Write model and test vectors, 32 images of 5 x 7 pixels, to `folder/renderer`; returns the bundle's manifest."""
+    """Write model and test vectors, 32 images of 5 x 7 pixels, to `folder/painter`; returns the bundle's manifest."""
     nodes = [
         helper.make_node("Unsqueeze", ["rows", "last"], ["row"]),
         helper.make_node("Mul", ["row", "columns"], ["area"]),
@@ -58,16 +58,16 @@ def save(folder: Path, latent_dim: int = 2) -> Manifest:
     ]
     inputs, outputs = (
         [helper.make_tensor_value_info(t.name, TensorProto.FLOAT, t.resolved(latent_dim).shape) for t in tensors]
-        for tensors in (RENDERER.inputs, RENDERER.outputs)
+        for tensors in (PAINTER.inputs, PAINTER.outputs)
     )
     last = helper.make_tensor("last", TensorProto.INT64, [1], [-1])
-    graph = helper.make_graph(nodes, RENDERER.role, inputs, outputs, [last])
+    graph = helper.make_graph(nodes, PAINTER.role, inputs, outputs, [last])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-    vectors = onnx_models.save(model, folder / RENDERER.folder) / TEST_DATA
+    vectors = onnx_models.save(model, folder / PAINTER.folder) / TEST_DATA
     vectors.mkdir()
     generator = np.random.default_rng(7)
     tensors = [generator.standard_normal(shape, np.float32) for shape in ((32, latent_dim), (5,), (7,), (1,), (1,))]
-    for number, (tensor, values) in enumerate(zip(RENDERER.inputs, tensors, strict=True)):
+    for number, (tensor, values) in enumerate(zip(PAINTER.inputs, tensors, strict=True)):
         onnx_models.save_vector(values, tensor.name, vectors / f"input_{number}.pb")
     onnx_models.save_vector(draw_in_numpy(*tensors), "image", vectors / "output_0.pb")
     return manifest(folder, latent_dim)
@@ -76,12 +76,12 @@ def save(folder: Path, latent_dim: int = 2) -> Manifest:
 def manifest(folder: Path, latent_dim: int = 2) -> Manifest:
     """What fits the files as they are now."""
     difference = {"image": 1e-7}
-    variant = Variant(f"{RENDERER.folder}/{MODEL_FILE}", {"numpy": difference, "reference": difference})
-    files = sorted((folder / RENDERER.folder).rglob("*.*"))
+    variant = Variant(f"{PAINTER.folder}/{MODEL_FILE}", {"numpy": difference, "reference": difference})
+    files = sorted((folder / PAINTER.folder).rglob("*.*"))
     return Manifest(
         latent_dim,
         Tolerance(1e-4, 1e-4, (1, 3, 257)),
-        {RENDERER.role: Entry(RENDERER, f"{RENDERER.folder}/{TEST_DATA}", {FLOAT32: variant})},
+        {PAINTER.role: Entry(PAINTER, (f"{PAINTER.folder}/{TEST_DATA}",), {FLOAT32: variant})},
         tuple(ListedFile(file.relative_to(folder).as_posix(), file.stat().st_size, sha256(file)) for file in files),
         package_version="1.0",
         data={"source": "sample", "files": []},
