@@ -1,276 +1,41 @@
-"""Stage `export`: both halves as ONNX with their variants, a renderer and a mixture; written when every proof holds.
-
-convert -> prove float32 -> derive variants -> price them -> fit and prove the mixture -> describe every file
--> manifests -> put in place
-"""
+"""Stage `export`: the trained halves as a bundle; written only when every proof holds."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
 import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import onnx
-
-from pipeline import __version__
-from pipeline.data.prepared import read_split
-from pipeline.exporting.afresh import convert_afresh
-from pipeline.exporting.check import (
-    BATCH_SIZES,
-    OPERATORS,
-    QUANTISED_OPERATORS,
-    Proof,
-    by_keras,
-    check_proofs,
-    prove,
-    refuse,
-    structure,
-)
-from pipeline.exporting.describe import count_operations, describe, write_vectors
-from pipeline.exporting.manifest import describe_model, write_manifests
-from pipeline.exporting.mixture import MIXTURE_OPERATORS, GaussianMixture, fit_mixture, write_mixture
-from pipeline.exporting.price import BUDGETS, Price, price
-from pipeline.exporting.renderer import RENDERER_OPERATORS, VIEWS, prove_renderer, view_inputs
-from pipeline.exporting.variants import write_fp16, write_int8
-from pipeline.inference.appearance import Appearance
+from pipeline.exporting.bundle import read_trained, write_bundle
 from pipeline.inference.bundle import replace_bundle
-from pipeline.inference.manifest import Manifest, Tolerance
-from pipeline.inference.model import OnnxModel
-from pipeline.inference.session import Decoder, Encoder
-from pipeline.measures.elbo import Elbo, estimate
 from pipeline.shared.files import explained
-from pipeline.shared.interface import (
-    DECODER,
-    ENCODER,
-    FLOAT32,
-    HALVES,
-    IMAGE_SHAPE,
-    IR_VERSION,
-    MIXTURE,
-    OPERATIONS,
-    OPSET,
-    RENDERER,
-    ROLES,
-    TEST_DATA,
-    VARIANT_FILES,
-    test_data,
-)
+from pipeline.shared.interface import ROLES
 from pipeline.training.device import prepare_device
-from pipeline.training.weights import latent_dim_of, load_half, read_origin
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import keras
-    from numpy.typing import NDArray
-
     from pipeline.params import Export
-
-log = logging.getLogger(__name__)
-
-_VECTORS = 64  # rows of the test vectors
-_RENDERED = 4  # of those of the renderer
 
 
 def export(params: Export, models: Path, prepared: Path, exports: Path) -> dict[str, Any]:
-    """Convert and prove both halves, derive and price their variants, fit a mixture; write the bundle to `exports`.
+    """Write the bundle of the models in the folder `models` to `exports`, in place of an earlier one.
 
     Returns:
         The manifest of the whole.
 
     Raises:
         ExportError: a conversion, a proof or a budget failed; every failure is listed and no file is written.
+        ModelError: the weights are missing or damaged.
         OutputError: `exports` cannot be written, or a folder to be replaced holds something else.
     """
     prepare_device(exact=True)
-    origin = read_origin(models)
-    halves = {role: load_half(models, role) for role in HALVES}
-    train, validation = (np.asarray(read_split(prepared, split)[0]) for split in ("train", "validation"))
+    trained = read_trained(models)
     with explained(exports):
         exports.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".export.", dir=exports))
     try:
-        files = _make_folders(scratch)
-        convert_afresh(models, files[FLOAT32], (*HALVES, RENDERER.role))
-        tolerance = Tolerance(params.absolute_tolerance, params.relative_tolerance, BATCH_SIZES)
-        proofs = _prove(files[FLOAT32], halves, models, validation, tolerance)
-        encoder, decoder = Encoder(files[FLOAT32][ENCODER.role]), Decoder(files[FLOAT32][DECODER.role])
-        latents = _draw_latents(encoder, train, params.seed)
-        calibration: dict[str, NDArray[Any]] = {ENCODER.role: train, DECODER.role: latents}
-        _write_variants(files, {role: rows[: params.calibration_images] for role, rows in calibration.items()})
-        elbo = estimate(encoder, decoder, validation, samples=1, seed=params.seed)
-        prices = {name: price(files[FLOAT32], files[name], validation, params.seed) for name in BUDGETS}
-        _check_prices(prices, elbo)
-        held_out = _draw_latents(encoder, validation, params.seed)
-        mixture = fit_mixture(latents, held_out, params.mixture_components, params.seed)
-        write_mixture(mixture, files[FLOAT32][MIXTURE.role])
-        proofs[MIXTURE.role] = _prove_mixture(mixture, files[FLOAT32][MIXTURE.role], tolerance, params.seed)
-        latent_dim = latent_dim_of(halves[DECODER.role])
-        about = Manifest(
-            latent_dim,
-            tolerance,
-            {},
-            package_version=__version__,
-            data=origin["data"],
-            params_sha256=_digest({name: origin[name] for name in ("model", "train")}),
-            opset=OPSET,
-            ir_version=IR_VERSION,
-            validation={**elbo.figures(), "images": len(validation)},
-        )
-        _describe_files(
-            files, about, elbo, prices, {ENCODER.role: Appearance.of(train).facts(), MIXTURE.role: mixture.figures()}
-        )
-        _check_structure(files)
-        _write_vectors(scratch, encoder, decoder, mixture, validation, params.seed)
-        facts = {MIXTURE.role: mixture.facts()}
-        entries = {role: describe_model(one, proofs[role], prices, facts.get(role)) for role, one in ROLES.items()}
-        manifest = write_manifests(scratch, about, entries)
+        manifest = write_bundle(params, trained, prepared, scratch, ROLES)
         replace_bundle(scratch, exports)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return manifest
-
-
-Files = dict[str, dict[str, Path]]  # by variant and role
-
-
-def _make_folders(scratch: Path) -> Files:
-    """The path of each file to come."""
-    files: Files = {variant: {} for variant in VARIANT_FILES}
-    for interface in ROLES.values():
-        (scratch / interface.folder).mkdir(parents=True)
-        for variant in interface.variants:
-            files[variant][interface.role] = scratch / interface.folder / VARIANT_FILES[variant]
-    return files
-
-
-def _prove(
-    files: dict[str, Path],
-    halves: dict[str, keras.Model],
-    models: Path,
-    validation: NDArray[np.uint8],
-    tolerance: Tolerance,
-) -> dict[str, Proof]:
-    """Proofs of both halves and the renderer, on validation images and their latents; few of them come again."""
-    images = np.resize(validation, (max(BATCH_SIZES), *IMAGE_SHAPE))
-    latents = np.asarray(halves[ENCODER.role].predict_on_batch(images)["z_mean"])
-    proofs = {
-        interface.role: prove(files[interface.role], interface, by_keras(halves[interface.role]), [tensors], tolerance)
-        for interface, tensors in ((ENCODER, images), (DECODER, latents))
-    }
-    proofs[RENDERER.role] = prove_renderer(files[RENDERER.role], models, latents, tolerance)
-    check_proofs(proofs)
-    return proofs
-
-
-def _draw_latents(encoder: Encoder, images: NDArray[np.uint8], seed: int) -> NDArray[np.float32]:
-    """One draw from q(z|x) of each image."""
-    z_mean, z_log_var = encoder(images)
-    noise = np.random.default_rng(seed).standard_normal(z_mean.shape, np.float32)
-    return (z_mean + np.exp(z_log_var / 2) * noise).astype(np.float32, copy=False)
-
-
-def _write_variants(files: Files, calibration: Mapping[str, NDArray[np.generic]]) -> None:
-    """int8, calibrated on training images and on draws of their latents, and fp16."""
-    for role, tensors in calibration.items():
-        exact = files[FLOAT32][role]
-        write_int8(exact, files["int8"][role], HALVES[role].input.name, tensors)
-        write_fp16(exact, files["fp16"][role])
-
-
-def _check_prices(prices: dict[str, Price], exact: Elbo) -> None:
-    for name, found in prices.items():
-        cost = found.elbo.negative_elbo - exact.negative_elbo
-        log.info("%s: costs %+.3f nats of negative ELBO on the validation images", name, cost)
-    refuse([failure for name, found in prices.items() for failure in found.failures(name, BUDGETS[name], exact)])
-
-
-def _mixture_inputs(latent_dim: int, seed: int) -> list[NDArray[np.float32]]:
-    generator = np.random.default_rng(seed)
-    rows = max(BATCH_SIZES)
-    return [generator.random(rows, np.float32), generator.standard_normal((rows, latent_dim), np.float32)]
-
-
-def _prove_mixture(mixture: GaussianMixture, file: Path, tolerance: Tolerance, seed: int) -> Proof:
-    """Against NumPy and ONNX's evaluator."""
-    by_numpy = {"numpy": lambda *batch: {"z": mixture.sample(*batch)}}
-    tensors = _mixture_inputs(mixture.latent_dim, seed)
-    proof = prove(file, MIXTURE, by_numpy, tensors, tolerance, MIXTURE_OPERATORS)
-    check_proofs({MIXTURE.role: proof})
-    nats = mixture.log_likelihood
-    log.info("log-likelihood of validation latents: mixture %.3f nats, prior %.3f", nats["mixture"], nats["prior"])
-    return proof
-
-
-def _describe_files(
-    files: Files, about: Manifest, elbo: Elbo, prices: Mapping[str, Price], own: Mapping[str, Mapping[str, str]]
-) -> None:
-    """Let every file say what it is and where it comes from, and each role what is its `own`."""
-    assert about.data is not None  # noqa: S101
-    origins = {
-        "package_version": __version__,
-        "latent_dim": str(about.latent_dim),
-        "data_source": about.data["source"],
-        "data_sha256": _digest(about.data["files"]),
-        "params_sha256": str(about.params_sha256),
-    }
-    operations = {role: sum(count_operations(onnx.load(files[FLOAT32][role])).values()) for role in HALVES}
-    for variant, roles in files.items():
-        through = (elbo if variant == FLOAT32 else prices[variant].elbo).negative_elbo
-        for role, file in roles.items():
-            facts = (
-                {OPERATIONS: str(operations[role]), "validation_negative_elbo": f"{through:.4f}", "variant": variant}
-                if role in HALVES
-                else {}
-            )
-            tensors = [t.resolved(about.latent_dim) for t in (*ROLES[role].inputs, *ROLES[role].outputs)]
-            meanings = {f"meaning_of_{tensor.name}": f"{tensor}: {tensor.meaning}" for tensor in tensors}
-            describe(file, ROLES[role], {"role": role, **origins, **facts, **own.get(role, {}), **meanings})
-
-
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-_OPERATORS = {MIXTURE.role: MIXTURE_OPERATORS, RENDERER.role: RENDERER_OPERATORS}
-
-
-def _check_structure(files: Files) -> None:
-    allowed = {"int8": QUANTISED_OPERATORS}
-    refuse(
-        [
-            f"{variant} {role}: {failure}"
-            for variant, roles in files.items()
-            for role, file in roles.items()
-            for failure in structure(file, _OPERATORS.get(role) or allowed.get(variant, OPERATORS))
-        ]
-    )
-
-
-def _write_vectors(
-    scratch: Path,
-    encoder: Encoder,
-    decoder: Decoder,
-    mixture: GaussianMixture,
-    validation: NDArray[np.uint8],
-    seed: int,
-) -> None:
-    """Real images for the encoder, seeded draws from the prior for the decoder and for the mixture."""
-    images = validation[:_VECTORS]
-    z = np.random.default_rng(seed).standard_normal((_VECTORS, decoder.latent_dim), np.float32)
-    draws = [tensor[:_VECTORS] for tensor in _mixture_inputs(mixture.latent_dim, seed)]
-    for interface, inputs, outputs in (
-        (ENCODER, [images], encoder(images)),
-        (DECODER, [z], (decoder(z),)),
-        (MIXTURE, draws, (mixture.sample(*draws),)),
-    ):
-        write_vectors(scratch / interface.folder / TEST_DATA, interface, inputs, outputs)
-    renderer = OnnxModel(scratch / RENDERER.folder, RENDERER, provider="cpu")
-    for view in range(len(VIEWS)):
-        inputs = [z[:_RENDERED], *view_inputs(view)]
-        write_vectors(scratch / RENDERER.folder / test_data(view), RENDERER, inputs, renderer.run(*inputs))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.exporting.price import BUDGETS, Price
 from pipeline.inference.manifest import Budget, Entry, ListedFile, Manifest, Variant, write_manifest
 from pipeline.shared.files import sha256
-from pipeline.shared.interface import FLOAT32, FOLDERS, MANIFEST_FILE, MODEL_FILE, TEST_DATA, VARIANT_FILES, Interface
+from pipeline.shared.interface import FLOAT32, MANIFEST_FILE, MODEL_FILE, TEST_DATA, VARIANT_FILES, Interface
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,8 +44,9 @@ def write_manifests(bundle: Path, about: Manifest, entries: Mapping[str, Entry])
         about: what is said of all of them; its models and files are filled in here.
         entries: per role what `describe_model` gives.
     """
-    for folder in FOLDERS:
-        _write(bundle, folder, about, entries)
+    for folder in dict.fromkeys(PurePosixPath(entry.interface.folder).parts[:1] for entry in entries.values()):
+        if folder:  # and not the bundle itself
+            _write(bundle, folder[0], about, entries)
     return _write(bundle, "", about, entries)
 
 

@@ -14,7 +14,7 @@ from onnx import numpy_helper
 
 from pipeline.data.prepared import read_split
 from pipeline.errors import ExportError, ModelError, OutputError
-from pipeline.exporting import export as module
+from pipeline.exporting import bundle as module
 from pipeline.exporting.export import export
 from pipeline.exporting.price import BUDGETS, Limits
 from pipeline.inference.manifest import read_manifest, write_manifest

@@ -1,0 +1,306 @@
+"""A bundle from weights: both halves as ONNX with their variants, a renderer and a mixture, each proven and described.
+
+convert -> prove float32 -> derive variants -> price them -> fit and prove the mixture -> describe every file
+-> vectors -> manifests
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+
+from pipeline import __version__
+from pipeline.data.prepared import read_split
+from pipeline.exporting.afresh import convert_afresh
+from pipeline.exporting.check import (
+    BATCH_SIZES,
+    OPERATORS,
+    QUANTISED_OPERATORS,
+    Proof,
+    by_keras,
+    check_proofs,
+    prove,
+    refuse,
+    structure,
+)
+from pipeline.exporting.describe import count_operations, describe, write_vectors
+from pipeline.exporting.manifest import describe_model, write_manifests
+from pipeline.exporting.mixture import MIXTURE_OPERATORS, GaussianMixture, fit_mixture, write_mixture
+from pipeline.exporting.price import BUDGETS, Price, price
+from pipeline.exporting.renderer import RENDERER_OPERATORS, VIEWS, prove_renderer, view_inputs
+from pipeline.exporting.variants import write_fp16, write_int8
+from pipeline.inference.appearance import Appearance
+from pipeline.inference.manifest import Manifest, Tolerance
+from pipeline.inference.model import OnnxModel
+from pipeline.inference.session import Decoder, Encoder
+from pipeline.measures.elbo import Elbo, estimate
+from pipeline.shared.interface import (
+    DECODER,
+    ENCODER,
+    FLOAT32,
+    HALVES,
+    IMAGE_SHAPE,
+    IR_VERSION,
+    MIXTURE,
+    OPERATIONS,
+    OPSET,
+    RENDERER,
+    TEST_DATA,
+    VARIANT_FILES,
+    test_data,
+)
+from pipeline.training.weights import latent_dim_of, load_half, read_origin
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from pathlib import Path
+
+    import keras
+    from numpy.typing import NDArray
+
+    from pipeline.params import Export
+    from pipeline.shared.interface import Interface
+
+log = logging.getLogger(__name__)
+
+_VECTORS = 64  # rows of the test vectors
+_RENDERED = 4  # of those of the renderer
+_OF_WHAT = ("model", "train")  # parameters by which a bundle is known
+
+Files = dict[str, dict[str, "Path"]]  # by variant and role
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Weights to be exported, read before anything is written."""
+
+    folder: Path
+    halves: Mapping[str, keras.Model]
+    origin: Mapping[str, Any]
+
+
+def read_trained(folder: Path) -> Trained:
+    """Read what `vae train` wrote to a folder.
+
+    Raises:
+        ModelError: a file is missing or damaged.
+    """
+    return Trained(folder, {role: load_half(folder, role) for role in HALVES}, read_origin(folder))
+
+
+def write_bundle(
+    params: Export,
+    trained: Trained,
+    prepared: Path,
+    folder: Path,
+    roles: Mapping[str, Interface],
+    without: Collection[str] = (),
+) -> dict[str, Any]:
+    """Convert and prove the models of each role, derive and price variants, fit a mixture; write all to `folder`.
+
+    Args:
+        params: what a converted model is held to.
+        trained: what is to be converted.
+        prepared: the prepared arrays.
+        folder: an empty one.
+        roles: what the bundle holds, and where in it.
+        without: roles that are made, since the proofs and prices of others need them, but left out in the end.
+
+    Returns:
+        The manifest of the whole.
+
+    Raises:
+        ExportError: a conversion, a proof or a budget failed; every failure is listed.
+    """
+    train, validation = (np.asarray(read_split(prepared, split)[0]) for split in ("train", "validation"))
+    files = _make_folders(folder, roles)
+    convert_afresh(trained.folder, files[FLOAT32], (*HALVES, RENDERER.role))
+    tolerance = Tolerance(params.absolute_tolerance, params.relative_tolerance, BATCH_SIZES)
+    proofs = _prove(files[FLOAT32], trained, validation, tolerance)
+    encoder, decoder = Encoder(files[FLOAT32][ENCODER.role]), Decoder(files[FLOAT32][DECODER.role])
+    latents = _draw_latents(encoder, train, params.seed)
+    calibration: dict[str, NDArray[Any]] = {ENCODER.role: train, DECODER.role: latents}
+    _write_variants(files, {role: rows[: params.calibration_images] for role, rows in calibration.items()})
+    elbo = estimate(encoder, decoder, validation, samples=1, seed=params.seed)
+    prices = {name: price(files[FLOAT32], files[name], validation, params.seed) for name in BUDGETS}
+    _check_prices(prices, elbo)
+    held_out = _draw_latents(encoder, validation, params.seed)
+    mixture = fit_mixture(latents, held_out, params.mixture_components, params.seed)
+    write_mixture(mixture, files[FLOAT32][MIXTURE.role])
+    proofs[MIXTURE.role] = _prove_mixture(mixture, files[FLOAT32][MIXTURE.role], tolerance, params.seed)
+    about = Manifest(
+        latent_dim_of(trained.halves[DECODER.role]),
+        tolerance,
+        {},
+        package_version=__version__,
+        data=trained.origin["data"],
+        params_sha256=_digest({name: trained.origin[name] for name in _OF_WHAT}),
+        opset=OPSET,
+        ir_version=IR_VERSION,
+        validation={**elbo.figures(), "images": len(validation)},
+    )
+    own = {ENCODER.role: Appearance.of(train).facts(), MIXTURE.role: mixture.figures()}
+    _describe_files(files, about, roles, elbo, prices, own)
+    _check_structure(files)
+    _write_vectors(
+        {role: folder / one.folder for role, one in roles.items()}, encoder, decoder, mixture, validation, params.seed
+    )
+    facts = {MIXTURE.role: mixture.facts()}
+    entries = {}
+    for role, one in roles.items():
+        if role in without:
+            shutil.rmtree(folder / one.folder)
+        else:
+            entries[role] = describe_model(one, proofs[role], prices, facts.get(role))
+    return write_manifests(folder, about, entries)
+
+
+def _make_folders(folder: Path, roles: Mapping[str, Interface]) -> Files:
+    """The path of each file to come."""
+    files: Files = {variant: {} for variant in VARIANT_FILES}
+    for interface in roles.values():
+        (folder / interface.folder).mkdir(parents=True, exist_ok=True)
+        for variant in interface.variants:
+            files[variant][interface.role] = folder / interface.folder / VARIANT_FILES[variant]
+    return files
+
+
+def _prove(
+    files: dict[str, Path],
+    trained: Trained,
+    validation: NDArray[np.uint8],
+    tolerance: Tolerance,
+) -> dict[str, Proof]:
+    """Proofs of both halves and the renderer, on validation images and their latents; few of them come again."""
+    images = np.resize(validation, (max(BATCH_SIZES), *IMAGE_SHAPE))
+    latents = np.asarray(trained.halves[ENCODER.role].predict_on_batch(images)["z_mean"])
+    proofs = {
+        interface.role: prove(
+            files[interface.role], interface, by_keras(trained.halves[interface.role]), [tensors], tolerance
+        )
+        for interface, tensors in ((ENCODER, images), (DECODER, latents))
+    }
+    proofs[RENDERER.role] = prove_renderer(files[RENDERER.role], trained.folder, latents, tolerance)
+    check_proofs(proofs)
+    return proofs
+
+
+def _draw_latents(encoder: Encoder, images: NDArray[np.uint8], seed: int) -> NDArray[np.float32]:
+    """One draw from q(z|x) of each image."""
+    z_mean, z_log_var = encoder(images)
+    noise = np.random.default_rng(seed).standard_normal(z_mean.shape, np.float32)
+    return (z_mean + np.exp(z_log_var / 2) * noise).astype(np.float32, copy=False)
+
+
+def _write_variants(files: Files, calibration: Mapping[str, NDArray[np.generic]]) -> None:
+    """int8, calibrated on training images and on draws of their latents, and fp16."""
+    for role, tensors in calibration.items():
+        exact = files[FLOAT32][role]
+        write_int8(exact, files["int8"][role], HALVES[role].input.name, tensors)
+        write_fp16(exact, files["fp16"][role])
+
+
+def _check_prices(prices: dict[str, Price], exact: Elbo) -> None:
+    for name, found in prices.items():
+        cost = found.elbo.negative_elbo - exact.negative_elbo
+        log.info("%s: costs %+.3f nats of negative ELBO on the validation images", name, cost)
+    refuse([failure for name, found in prices.items() for failure in found.failures(name, BUDGETS[name], exact)])
+
+
+def _mixture_inputs(latent_dim: int, seed: int) -> list[NDArray[np.float32]]:
+    generator = np.random.default_rng(seed)
+    rows = max(BATCH_SIZES)
+    return [generator.random(rows, np.float32), generator.standard_normal((rows, latent_dim), np.float32)]
+
+
+def _prove_mixture(mixture: GaussianMixture, file: Path, tolerance: Tolerance, seed: int) -> Proof:
+    """Against NumPy and ONNX's evaluator."""
+    by_numpy = {"numpy": lambda *batch: {"z": mixture.sample(*batch)}}
+    tensors = _mixture_inputs(mixture.latent_dim, seed)
+    proof = prove(file, MIXTURE, by_numpy, tensors, tolerance, MIXTURE_OPERATORS)
+    check_proofs({MIXTURE.role: proof})
+    nats = mixture.log_likelihood
+    log.info("log-likelihood of validation latents: mixture %.3f nats, prior %.3f", nats["mixture"], nats["prior"])
+    return proof
+
+
+def _describe_files(
+    files: Files,
+    about: Manifest,
+    roles: Mapping[str, Interface],
+    elbo: Elbo,
+    prices: Mapping[str, Price],
+    own: Mapping[str, Mapping[str, str]],
+) -> None:
+    """Let every file say what it is and where it comes from, and each role what is its `own`."""
+    assert about.data is not None  # noqa: S101
+    origins = {
+        "package_version": __version__,
+        "latent_dim": str(about.latent_dim),
+        "data_source": about.data["source"],
+        "data_sha256": _digest(about.data["files"]),
+        "params_sha256": str(about.params_sha256),
+    }
+    operations = {role: sum(count_operations(onnx.load(files[FLOAT32][role])).values()) for role in HALVES}
+    for variant, of_variant in files.items():
+        through = (elbo if variant == FLOAT32 else prices[variant].elbo).negative_elbo
+        for role, file in of_variant.items():
+            facts = (
+                {OPERATIONS: str(operations[role]), "validation_negative_elbo": f"{through:.4f}", "variant": variant}
+                if role in HALVES
+                else {}
+            )
+            tensors = [t.resolved(about.latent_dim) for t in (*file.inputs, *file.outputs)]
+            meanings = {f"meaning_of_{tensor.name}": f"{tensor}: {tensor.meaning}" for tensor in tensors}
+            describe(file, file, {"role": role, **origins, **facts, **own.get(role, {}), **meanings})
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+_OPERATORS = {MIXTURE.role: MIXTURE_OPERATORS, RENDERER.role: RENDERER_OPERATORS}
+
+
+def _check_structure(files: Files) -> None:
+    allowed = {"int8": QUANTISED_OPERATORS}
+    refuse(
+        [
+            f"{variant} {role}: {failure}"
+            for variant, roles in files.items()
+            for role, file in roles.items()
+            for failure in structure(file, _OPERATORS.get(role) or allowed.get(variant, OPERATORS))
+        ]
+    )
+
+
+def _write_vectors(
+    folders: Mapping[str, Path],
+    encoder: Encoder,
+    decoder: Decoder,
+    mixture: GaussianMixture,
+    validation: NDArray[np.uint8],
+    seed: int,
+) -> None:
+    """Real images for the encoder, seeded draws from the prior for all others."""
+    images = validation[:_VECTORS]
+    z = np.random.default_rng(seed).standard_normal((_VECTORS, decoder.latent_dim), np.float32)
+    draws = [tensor[:_VECTORS] for tensor in _mixture_inputs(mixture.latent_dim, seed)]
+    for interface, inputs, outputs in (
+        (ENCODER, [images], encoder(images)),
+        (DECODER, [z], (decoder(z),)),
+        (MIXTURE, draws, (mixture.sample(*draws),)),
+    ):
+        write_vectors(folders[interface.role] / TEST_DATA, interface, inputs, outputs)
+    folder = folders[RENDERER.role]
+    renderer = OnnxModel(folder, RENDERER, provider="cpu")
+    for view in range(len(VIEWS)):
+        inputs = [z[:_RENDERED], *view_inputs(view)]
+        write_vectors(folder / test_data(view), RENDERER, inputs, renderer.run(*inputs))
