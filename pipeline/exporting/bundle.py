@@ -257,9 +257,9 @@ def _describe_files(
                 if role in HALVES
                 else {}
             )
-            tensors = [t.resolved(about.latent_dim) for t in (*file.inputs, *file.outputs)]
+            tensors = [t.resolved(about.latent_dim) for t in (*roles[role].inputs, *roles[role].outputs)]
             meanings = {f"meaning_of_{tensor.name}": f"{tensor}: {tensor.meaning}" for tensor in tensors}
-            describe(file, file, {"role": role, **origins, **facts, **own.get(role, {}), **meanings})
+            describe(file, roles[role], {"role": role, **origins, **facts, **own.get(role, {}), **meanings})
 
 
 def _digest(content: Any) -> str:

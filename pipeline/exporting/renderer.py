@@ -24,6 +24,7 @@ from pipeline.shared.spline import (
     render,
     through_pixels,
 )
+from pipeline.training.surface import COEFFICIENTS
 from pipeline.training.weights import load_half, load_surface
 
 if TYPE_CHECKING:
@@ -60,18 +61,20 @@ def prove_renderer(file: Path, models: Path, latents: Floats, tolerance: Toleran
         tolerance: how far a pixel may differ.
     """
     surface, knots = load_surface(models)
-    (made,) = surface.predict_on_batch(latents).values()
-    image = load_half(models, DECODER.role).predict_on_batch(latents)["image"]
+    made, image = (  # eagerly: a compiled function for each is not worth it
+        np.asarray(model(latents, training=False)[name])
+        for model, name in ((surface, COEFFICIENTS), (load_half(models, DECODER.role), "image"))
+    )
 
     def drawn(z: Floats, rows: Floats, columns: Floats, pixel: Floats, softness: Floats) -> dict[str, Any]:
-        return {"image": render(np.asarray(made[: len(z)]), knots, rows, columns, pixel.item(), softness.item())}
+        return {"image": render(made[: len(z)], knots, rows, columns, pixel.item(), softness.item())}
 
     failures: list[str] = []
     largest: dict[str, dict[str, float]] = {}
     for view in range(len(VIEWS)):
         peers: dict[str, Peer] = {"keras": drawn}
         if view == 0:
-            peers["decoder"] = lambda z, *_: {"image": np.asarray(image[: len(z)])}
+            peers["decoder"] = lambda z, *_: {"image": image[: len(z)]}
         proof = prove(file, RENDERER, peers, [latents, *view_inputs(view)], tolerance, RENDERER_OPERATORS)
         failures += proof.failures
         for peer, outputs in proof.largest_difference.items():
