@@ -19,6 +19,7 @@ from pipeline.shared.spline import (
     PIXELS,
     SIDE,
     SLOPE_TO_SCALE,
+    SURE,
     Knots,
     centres,
     render,
@@ -95,8 +96,9 @@ def append_rendering(model: onnx.ModelProto, knots: Knots) -> None:
     through = knots == PIXELS
     coefficients = made
     if through:
+        sure = graph.add("Clip", made, graph.constant(-SURE), graph.constant(SURE))
         spline = graph.constant(through_pixels())
-        coefficients = graph.add("MatMul", graph.add("MatMul", spline, made), graph.constant(through_pixels().T))
+        coefficients = graph.add("MatMul", graph.add("MatMul", spline, sure), graph.constant(through_pixels().T))
     places = [graph.basis(places, knots) for places in ("rows", "columns")]
     (down, down_slopes), (across, across_slopes) = places
     across, across_slopes = (graph.add("Transpose", one, perm=[1, 0]) for one in (across, across_slopes))
@@ -138,8 +140,9 @@ class _Graph:
         return name
 
     def basis(self, places: str, knots: Knots) -> tuple[str, str]:
-        """Values `[n, knots.count]` of the splines at `places`, averaged over a pixel, and their slopes / (2 pi)."""
-        shifts = self.add("Mul", "pixel", self.constant([[-HALF_STEP], [HALF_STEP]]))
+        """Values `[n, knots.count]` of the splines at `places` as `spline.basis` has them, and slopes / (2 pi)."""
+        half_step = 0.0 if knots == PIXELS else HALF_STEP
+        shifts = self.add("Mul", "pixel", self.constant([[-half_step], [half_step]]))
         centre = self.add("Unsqueeze", places, self.constant([1, 2], np.int64))
         shifted = self.add("Add", self.add("Mul", centre, self.constant(SIDE)), shifts)
         inside = self.add("Clip", shifted, self.constant(0.0), self.constant(SIDE))

@@ -20,7 +20,7 @@ from pipeline.evaluating.variants import variants
 from pipeline.inference.session import Decoder, Encoder, check_pair
 from pipeline.measures.elbo import kl_per_latent
 from pipeline.reporting.plots import scatter_latents, shortened, training_curves
-from pipeline.reporting.sheets import interpolations, manifold, traversals
+from pipeline.reporting.sheets import close_up, interpolations, manifold, traversals
 from pipeline.shared.files import atomic_file, atomic_folder
 from pipeline.shared.interface import MANIFEST_FILE
 
@@ -33,7 +33,7 @@ _Words = str | dict[bool, str]  # whether the images have classes
 _LONGEST = 40  # characters of the name of a class in a title
 _TEMPLATES = Path(__file__).parent / "templates"
 _SHEETS = ("reconstructions.png", "prior.png", "mixture.png")  # of stage `generate`
-_OWN = ("latents.png", "manifold.png", "traversals.png", "interpolations.png", "training.png")
+_OWN = ("close-up.png", "latents.png", "manifold.png", "traversals.png", "interpolations.png", "training.png")
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,7 @@ def _draw(inputs: Inputs, source: str, about: About, folder: Path) -> None:
     shows = f"test {about.noun}" + ("" if labels is None else f": {shortened(about.classes[labels[0]], _LONGEST)}")
     traversals(decoder, z_mean[0], shows, kl, source, folder / "traversals.png")
     interpolations(decoder, images, labels, z_mean, about, source, folder / "interpolations.png")
+    close_up({"decoder": decoder}, images, labels, z_mean, about, source, folder / "close-up.png")
 
 
 def _worded(words: tuple[_Words, _Words, _Words], about: About) -> tuple[str, str, str]:
@@ -179,6 +180,13 @@ _PICTURES: dict[str, dict[str, tuple[_Words, _Words, _Words]]] = {
             "Pairs of rows: test {noun}s, with the reconstruction of each directly below it.",
             "The upper row of each pair shows test {noun}s, the lower row their reconstructions: what the decoder "
             "produces from the means of their latents.",
+        ),
+        "close-up.png": (
+            "Close up",
+            "Rows of the same {noun}s: as the decoder makes them, and drawn large with soft and with sharp edges.",
+            "The first row shows test {noun}s. Below, the same latents, of 28 by 28 pixels as the decoder makes them, "
+            "and then as the renderer draws them from the same weights, with the softness of edges that the model was "
+            "trained with, and with a tenth of it.",
         ),
         "interpolations.png": (
             "From {noun} to {noun}",

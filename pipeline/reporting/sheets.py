@@ -1,6 +1,6 @@
 """Labelled sheets of images decoded along paths through latent space, each pixel enlarged by a whole factor."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pipeline.data.prepared import About
+from pipeline.inference.renderer import open_renderer
 from pipeline.inference.session import Decoder
 from pipeline.jobs.draws import quantile_grid
 from pipeline.reporting.plots import DPI, axis_label, most_active, save, shortened
@@ -21,6 +22,7 @@ _SIDE = 20  # images along a side of the manifold
 _MOST_ROWS = 20  # in a sheet of traversals
 _STEPS = 11  # in a path
 _MOST_PAIRS = 5  # of images to walk between
+_CLOSE_UPS, _ENLARGED, _SHARP = 10, 4, 0.1  # images at most, their factor, the softness of the sharp ones
 _FARTHEST = 3.0  # in a traversal: standard deviations of the prior
 _LONGEST = 12  # characters of a name in front of a row
 _FONT, _GAP, _CHARACTER = 22, 14, 13  # pixels: height of text, between groups, widest character
@@ -28,7 +30,7 @@ _FONT, _GAP, _CHARACTER = 22, 14, 13  # pixels: height of text, between groups, 
 
 @dataclass(frozen=True)
 class _Row:
-    """Images side by side, uint8 `[m, 28, 28]`; `apart` asks for a gap above the row."""
+    """Images side by side, uint8 `[m, 28, 28]` or enlarged already; `apart` asks for a gap above the row."""
 
     label: str
     images: Pixels
@@ -118,6 +120,43 @@ def interpolations(
     _draw(rows, ["original", *shares, "original"], title, path, scale=3, apart=(1, _STEPS + 1))
 
 
+def close_up(
+    decoders: Mapping[str, Decoder],
+    images: Pixels,
+    labels: NDArray[np.uint8] | None,
+    z_mean: Floats,
+    about: About,
+    source: str,
+    path: Path,
+) -> None:
+    """Draw the same latents as each decoder makes them, pixel by pixel, and as its renderer draws them large.
+
+    Args:
+        decoders: by name.
+        images: the test images, uint8 `[n, 28, 28]`: the first of each class are shown, or the first ten.
+        labels: their labels, uint8 `[n]`, or None.
+        z_mean: their latents, float32 `[n, latent_dim]`.
+        about: what they show, for the labels of columns and the title.
+        source: the source of the data, for the title.
+        path: the PNG to write.
+    """
+    first = np.arange(min(len(images), _CLOSE_UPS)) if labels is None else np.unique(labels, return_index=True)[1]
+    first = first[:_CLOSE_UPS]
+    rows = [_Row("original", images[first])]
+    for name, decoder in decoders.items():
+        renderer, size = open_renderer(decoder), _ENLARGED * IMAGE_SHAPE[0]
+        rows.append(_Row(name, decoder.pixels(z_mean[first]), apart=True))
+        rows += [
+            _Row(f"softness {softness:g}", renderer.pixels(z_mean[first], size, softness)) for softness in (1.0, _SHARP)
+        ]
+    columns = ["" if labels is None else shortened(about.classes[labels[row]], _LONGEST) for row in first]
+    title = (
+        f"The same latents at two sizes: {' and '.join(decoders)}, 28 x 28 pixels, then rendered at {size} x {size}\n"
+        f"softness 1 is as trained; decoded from the first test {about.noun}s ({source})"
+    )
+    _draw(rows, columns, title, path, scale=_ENLARGED)
+
+
 def _pairs(labels: NDArray[np.uint8] | None, count: int) -> list[tuple[int, int]]:
     """The rows of the images to walk between."""
     first = np.arange(min(count, 2 * _MOST_PAIRS))
@@ -192,7 +231,8 @@ def _draw(
     page = np.full((height, width), 255, np.uint8)
     for row, top in zip(rows, y, strict=True):
         for image, start in zip(row.images, x, strict=True):
-            page[top : top + cell, start : start + cell] = image.repeat(scale, axis=0).repeat(scale, axis=1)
+            times = cell // len(image)
+            page[top : top + cell, start : start + cell] = image.repeat(times, axis=0).repeat(times, axis=1)
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
     figure.figimage(page[:, :, None].repeat(3, axis=2))  # as RGB: a colour map would change grey levels by one
 

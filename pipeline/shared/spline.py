@@ -45,6 +45,8 @@ def over_picture(count: int) -> Knots:
 
 PIXELS = Knots(-1.5, 1.0, SIDE + 4)
 """The centres of the pixels, and two beyond each border."""
+SURE = 10.0
+"""Logits beyond it are taken for it: ink changes by less than 5e-5, and the spline doesn't swing next to a cliff."""
 
 
 def centres(count: int) -> Floats:
@@ -77,14 +79,14 @@ def basis(knots: Knots, places: ArrayLike, pixel: float) -> tuple[Floats, Floats
 
 
 def through_pixels() -> Floats:
-    """What makes of 28 values along a side the coefficients, at `PIXELS`, of the smoothest spline with these averages.
+    """What makes of 28 values along a side the coefficients, at `PIXELS`, of the smoothest spline through them.
 
-    A matrix `[32, 28]`. Of all splines whose averages over the pixels are the values, that with the smallest sum of
+    A matrix `[32, 28]`. Of all splines that have the values at the centres of the pixels, that with the smallest sum of
     squared second differences of its coefficients.
     """
-    averages, _ = basis(PIXELS, centres(SIDE), 1.0)
+    values, _ = basis(PIXELS, centres(SIDE), 0.0)
     bend = np.diff(np.eye(PIXELS.count), 2, axis=0)
-    system = np.block([[bend.T @ bend, averages.T], [averages, np.zeros((SIDE, SIDE))]])
+    system = np.block([[bend.T @ bend, values.T], [values, np.zeros((SIDE, SIDE))]])
     solution: Floats = np.linalg.solve(system, np.eye(PIXELS.count + SIDE)[:, PIXELS.count :])
     return solution[: PIXELS.count]
 
@@ -99,9 +101,10 @@ def render(
 ) -> Floats:
     """Images of surfaces: ink = sigmoid(f / sqrt(softness^2 + (pixel |grad f| / (2 pi))^2)).
 
-    The logistic of scale `softness` blurs the edges, and so does the pixel: their variances are added. A surface
-    through the logits of pixels has these averaged over pixels already, and is made steeper for that, by
-    sqrt(1 + (|grad f| / (2 pi))^2), so that with a pixel and a softness of 1 the logits come out again.
+    The logistic of scale `softness` blurs the edges, and so does the pixel: their variances are added, and f is
+    averaged over the pixel. A surface through the logits of pixels has ink that is averaged already: it is made steeper
+    for that, by sqrt(1 + (|grad f| / (2 pi))^2), and not averaged again, so that with a pixel and a softness of 1 the
+    logits come out.
 
     Args:
         made: by a decoder, the rows of the picture first: coefficients `[n, knots.count, knots.count]`, or logits
@@ -116,8 +119,8 @@ def render(
         Ink from 0 to 1, float64 `[n, h, w]`.
     """
     through = knots == PIXELS
-    coefficients = through_pixels() @ made @ through_pixels().T if through else made
-    down, across = (basis(knots, places, pixel) for places in (rows, columns))
+    coefficients = through_pixels() @ np.clip(made, -SURE, SURE) @ through_pixels().T if through else made
+    down, across = (basis(knots, places, 0.0 if through else pixel) for places in (rows, columns))
     f, f_x, f_y = (
         y @ coefficients @ x.T for y, x in ((down[0], across[0]), (down[0], across[1]), (down[1], across[0]))
     )
