@@ -20,6 +20,7 @@ from pipeline.evaluating.sample_figures import FLOOR, choose, count_samples, lat
 from pipeline.inference import Decoder
 from pipeline.measures.judge import open_judge
 from pipeline.measures.samples import Comparison
+from pipeline.shared.interface import GENERATOR
 
 Pixels = NDArray[np.uint8]
 
@@ -55,14 +56,16 @@ def main() -> None:
     judge, _ = open_judge(options.judge)
     count = count_samples(len(train), len(test))
     compare = Comparison(test[choose(len(test), count, np.random.default_rng(options.seed))], judge)
-    decoder = Decoder(options.exports / "decoder")
-    sources = latent_sources(options.exports, count, options.seed, decoder.latent_dim)
+    decoders = {"decoder": Decoder(options.exports / "decoder")}
+    if (options.exports / GENERATOR).is_dir():
+        decoders[GENERATOR] = Decoder(options.exports / GENERATOR)
     print(f"{count:,} images of each kind, against as many test images", flush=True)
     with threadpool_limits(1, user_api="blas"):
         for row, (name, images) in enumerate(known(train, labels, count, options.seed).items()):
             show(name, compare(images), heading=row == 0)
-        for name, source in sources.items():
-            show(name, compare(decoder.pixels(source.read(0, count)().z)))
+        for name, decoder in decoders.items():
+            for sampler, source in latent_sources(decoder, count, options.seed).items():
+                show(f"{name}, {sampler}", compare(decoder.pixels(source.read(0, count)().z)))
 
 
 def show(name: str, figures: dict[str, float], *, heading: bool = False) -> None:

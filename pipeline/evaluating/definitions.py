@@ -56,11 +56,17 @@ GROUPS = {
         "{noun}s.",
     ),
     "latents": Meaning("Latents", "What the encoder's latents reveal about the test {noun}s."),
+    "generator": Meaning(
+        "Generator",
+        "A second decoder, which a discriminator taught to make {noun}s as sharp as real ones: the decoder is for the "
+        "figures above, the generator for the eye.",
+    ),
     "samples": Meaning(
         "Samples",
-        "{noun}s decoded from draws of the prior and of the mixture fitted to training latents, compared with as many "
-        "test {noun}s, mostly in the features of a small classifier, the judge, which is the same for every model. The "
-        "floor, training {noun}s in their place, is what a perfect generator would reach.",
+        "{noun}s decoded from draws of the prior and of the mixture fitted to training latents, and from the latter by "
+        "the generator, compared with as many test {noun}s, mostly in the features of a small classifier, the judge, "
+        "which is the same for every model. The floor, training {noun}s in their place, is what a perfect generator "
+        "would reach.",
     ),
 }
 
@@ -198,6 +204,7 @@ HEADLINE = (
     "latents.knn_accuracy",
     "samples.prior.frechet_distance",
     "samples.mixture.frechet_distance",
+    "samples.generator.frechet_distance",
 )
 
 

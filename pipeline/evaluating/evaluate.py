@@ -11,6 +11,7 @@ from pipeline.data.binarise import binarise
 from pipeline.data.prepared import STATS_FILE, read_about, read_json, read_split, read_stats
 from pipeline.errors import DataError, FormatError, ParamsError
 from pipeline.evaluating.card import CARD_FILE, model_card
+from pipeline.evaluating.generator import open_generator
 from pipeline.evaluating.latent_figures import latent_figures
 from pipeline.evaluating.probe_figures import Features, knn_accuracy, linear_probe_accuracy
 from pipeline.evaluating.sample_figures import compare_with_floor, count_samples, latent_sources, sample_figures
@@ -20,7 +21,7 @@ from pipeline.measures.judge import Judge, open_judge
 from pipeline.measures.likelihood import estimate_likelihood
 from pipeline.measures.samples import NEIGHBOURS
 from pipeline.shared.files import atomic_file, write_json
-from pipeline.shared.interface import MANIFEST_FILE, PIXELS
+from pipeline.shared.interface import GENERATOR, MANIFEST_FILE, PIXELS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +39,7 @@ def evaluate(params: Evaluate, exports: Path, prepared: Path, judge: Path, metri
 
     Returns:
         The `source` of the data and the figures under `test`, `likelihood`, `latents` and `samples`, as
-        docs/figures.md defines them.
+        docs/figures.md defines them; with a generator in `exports`, also under `generator`.
 
     Raises:
         ModelError: a model is missing, damaged or has another interface, or the two have different latent sizes.
@@ -48,6 +49,7 @@ def evaluate(params: Evaluate, exports: Path, prepared: Path, judge: Path, metri
     """
     encoder, decoder = Encoder(exports / "encoder"), Decoder(exports / "decoder")
     check_pair(encoder, decoder)
+    generator = open_generator(exports)
     manifest = read_json(exports / MANIFEST_FILE, "export")
     train, test = (_read(prepared, split) for split in ("train", "test"))
     images = test[0]
@@ -64,7 +66,6 @@ def evaluate(params: Evaluate, exports: Path, prepared: Path, judge: Path, metri
         raise FormatError(f"{prepared / STATS_FILE} does not name the source; run `vae prepare` again")
     source = stats["source"]
     judged_by, about_judge = _open_judge(judge, source)
-    sources = latent_sources(exports, count, params.seed, decoder.latent_dim)
     elbo = estimate(encoder, decoder, images, params.samples, params.seed)
     binary = binarise(images, params.seed)
     likelihood = estimate_likelihood(encoder, decoder, binary, params.importance_samples, params.seed)
@@ -79,8 +80,20 @@ def evaluate(params: Evaluate, exports: Path, prepared: Path, judge: Path, metri
                 **latent_figures(*encoder(images), params.seed),
                 **_probes(encoder, train, test, params.neighbours),
             },
-            "samples": {"images": count, **about_judge, **floor, **sample_figures(compare, decoder, sources)},
+            "samples": {
+                "images": count,
+                **about_judge,
+                **floor,
+                **sample_figures(compare, decoder, latent_sources(decoder, count, params.seed)),
+            },
         }
+        if generator is not None:
+            (*_, drawn) = latent_sources(generator[1], count, params.seed).values()
+            figures[GENERATOR] = {
+                "reconstruction": estimate(*generator, images, params.samples, params.seed).figures()["reconstruction"],
+                "images": len(images),
+            }
+            figures["samples"] |= sample_figures(compare, generator[1], {GENERATOR: drawn})
     with atomic_file(exports / CARD_FILE) as beside:
         beside.write_text(model_card(manifest, figures, stats, about))
     write_json(metrics, figures)

@@ -12,8 +12,6 @@ from pipeline.measures.samples import Comparison
 from pipeline.shared.interface import MIXTURE
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pipeline.inference.session import Decoder
     from pipeline.jobs.latent_rows import LatentSource
     from pipeline.measures.judge import Judge
@@ -30,12 +28,12 @@ def count_samples(train: int, test: int) -> int:
     return min(_MOST, train, test)
 
 
-def latent_sources(exports: Path, count: int, seed: int, latent_dim: int) -> dict[str, LatentSource]:
-    """Where the latents of generated images come from, by name; includes the mixture if one was exported."""
-    sources: dict[str, LatentSource] = {"prior": prior(count, seed, latent_dim)}
-    path = exports / "decoder" / MIXTURE.role
+def latent_sources(decoder: Decoder, count: int, seed: int) -> dict[str, LatentSource]:
+    """Where the latents of generated images come from, by name; includes the mixture if one lies beside the decoder."""
+    sources: dict[str, LatentSource] = {"prior": prior(count, seed, decoder.latent_dim)}
+    path = decoder.path.parent / MIXTURE.role
     if path.is_dir():
-        sources[MIXTURE.role] = mixture(path, count, seed, latent_dim)
+        sources[MIXTURE.role] = mixture(path, count, seed, decoder.latent_dim)
     return sources
 
 

@@ -16,13 +16,14 @@ from PIL import Image
 from pipeline.data.prepared import read_about, read_json, read_split
 from pipeline.errors import DataError
 from pipeline.evaluating.definitions import HEADLINE, flatten, present
+from pipeline.evaluating.generator import open_generator
 from pipeline.evaluating.variants import variants
 from pipeline.inference.session import Decoder, Encoder, check_pair
 from pipeline.measures.elbo import kl_per_latent
 from pipeline.reporting.plots import scatter_latents, shortened, training_curves
 from pipeline.reporting.sheets import close_up, interpolations, manifold, traversals
 from pipeline.shared.files import atomic_file, atomic_folder
-from pipeline.shared.interface import MANIFEST_FILE
+from pipeline.shared.interface import GENERATOR, MANIFEST_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -155,7 +156,10 @@ def _draw(inputs: Inputs, source: str, about: About, folder: Path) -> None:
     shows = f"test {about.noun}" + ("" if labels is None else f": {shortened(about.classes[labels[0]], _LONGEST)}")
     traversals(decoder, z_mean[0], shows, kl, source, folder / "traversals.png")
     interpolations(decoder, images, labels, z_mean, about, source, folder / "interpolations.png")
-    close_up({"decoder": decoder}, images, labels, z_mean, about, source, folder / "close-up.png")
+    shown = {"decoder": (decoder, z_mean)}
+    if generator := open_generator(inputs.exports):
+        shown[GENERATOR] = generator[1], generator[0](images)[0]
+    close_up(shown, images, labels, about, source, folder / "close-up.png")
 
 
 def _worded(words: tuple[_Words, _Words, _Words], about: About) -> tuple[str, str, str]:
@@ -183,10 +187,10 @@ _PICTURES: dict[str, dict[str, tuple[_Words, _Words, _Words]]] = {
         ),
         "close-up.png": (
             "Close up",
-            "Rows of the same {noun}s: as the decoder makes them, and drawn large with soft and with sharp edges.",
-            "The first row shows test {noun}s. Below, the same latents, of 28 by 28 pixels as the decoder makes them, "
-            "and then as the renderer draws them from the same weights, with the softness of edges that the model was "
-            "trained with, and with a tenth of it.",
+            "Rows of the same {noun}s: as a decoder makes them, and drawn large with soft and with sharp edges.",
+            "The first row shows test {noun}s. Below, their latents, of 28 by 28 pixels as the decoder makes them, and "
+            "then as its renderer draws them from the same weights, with the softness of edges that the model was "
+            "trained with, and with a tenth of it. Then the same by the generator.",
         ),
         "interpolations.png": (
             "From {noun} to {noun}",

@@ -121,10 +121,9 @@ def interpolations(
 
 
 def close_up(
-    decoders: Mapping[str, Decoder],
+    decoders: Mapping[str, tuple[Decoder, Floats]],
     images: Pixels,
     labels: NDArray[np.uint8] | None,
-    z_mean: Floats,
     about: About,
     source: str,
     path: Path,
@@ -132,10 +131,9 @@ def close_up(
     """Draw the same latents as each decoder makes them, pixel by pixel, and as its renderer draws them large.
 
     Args:
-        decoders: by name.
+        decoders: by name, each with the latents of the images, float32 `[n, latent_dim]`.
         images: the test images, uint8 `[n, 28, 28]`: the first of each class are shown, or the first ten.
         labels: their labels, uint8 `[n]`, or None.
-        z_mean: their latents, float32 `[n, latent_dim]`.
         about: what they show, for the labels of columns and the title.
         source: the source of the data, for the title.
         path: the PNG to write.
@@ -143,12 +141,11 @@ def close_up(
     first = np.arange(min(len(images), _CLOSE_UPS)) if labels is None else np.unique(labels, return_index=True)[1]
     first = first[:_CLOSE_UPS]
     rows = [_Row("original", images[first])]
-    for name, decoder in decoders.items():
-        renderer, size = open_renderer(decoder), _ENLARGED * IMAGE_SHAPE[0]
-        rows.append(_Row(name, decoder.pixels(z_mean[first]), apart=True))
-        rows += [
-            _Row(f"softness {softness:g}", renderer.pixels(z_mean[first], size, softness)) for softness in (1.0, _SHARP)
-        ]
+    size = _ENLARGED * IMAGE_SHAPE[0]
+    for name, (decoder, z) in decoders.items():
+        renderer = open_renderer(decoder)
+        rows.append(_Row(name, decoder.pixels(z[first]), apart=True))
+        rows += [_Row(f"softness {soft:g}", renderer.pixels(z[first], size, soft)) for soft in (1.0, _SHARP)]
     columns = ["" if labels is None else shortened(about.classes[labels[row]], _LONGEST) for row in first]
     title = (
         f"The same latents at two sizes: {' and '.join(decoders)}, 28 x 28 pixels, then rendered at {size} x {size}\n"

@@ -120,6 +120,11 @@ RENDERER = Interface(
 ROLES = {interface.role: interface for interface in (ENCODER, DECODER, MIXTURE, RENDERER)}
 FOLDERS = tuple(dict.fromkeys(interface.folder.split("/")[0] for interface in ROLES.values()))
 """Of a bundle, each of which is a bundle by itself."""
+GENERATOR = "generator"  # the folder of a second decoder, a bundle of its own, which may have its own encoder
+AT_GENERATOR = {role: replace(one, folder=one.folder.split("/")[-1]) for role, one in ROLES.items()} | {
+    DECODER.role: replace(DECODER, folder=".")
+}
+"""Where the models of that bundle lie in it."""
 HALVES = {interface.role: interface for interface in (ENCODER, DECODER)}  # of the autoencoder that Keras trains
 JUDGE = Interface(  # no role of a bundle: it measures bundles
     role="judge",
