@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from pipeline.commands.app import JOBS, app
-from pipeline.commands.options import Decoder, Encoder, Images, JobOptions, PileOptions, Result, grouped
+from pipeline.commands.options import Decoder, Encoder, Images, JobOptions, PileOptions, Result, Size, Softness, grouped
 
 ENCODER, DECODER = Path("exports/encoder"), Path("exports/decoder")
 
@@ -35,10 +35,12 @@ def reconstruct(
     *,
     encoder: Encoder = ENCODER,
     decoder: Decoder = DECODER,
+    size: Size = None,
+    softness: Softness = None,
     pile: PileOptions,
     job: JobOptions,
 ) -> None:
-    """Turn images into latents and back into images, and draw the first pairs side by side in a PNG."""
+    """Turn images into latents and back into images, of any size; a PNG shows the first pairs, x.png is one of all."""
     from pipeline.inference.session import Decoder, Encoder
     from pipeline.jobs.reconstruct import reconstruct
     from pipeline.jobs.target import open_target
@@ -47,7 +49,8 @@ def reconstruct(
     target = open_target(output, job.format)
     models = Encoder(encoder, **job.model), Decoder(decoder, **job.model)
     with open_images(images, **pile.reading) as source:
-        job.finish(reconstruct(*models, source, target, job.run(pile.limit), dry_run=job.dry_run))
+        options = job.run(pile.limit)
+        job.finish(reconstruct(*models, source, target, options, size=size, softness=softness, dry_run=job.dry_run))
 
 
 @app.command(rich_help_panel=JOBS)
@@ -80,9 +83,11 @@ def generate(
         int | None,
         typer.Option(min=2, max=1000, help="Decode a grid of this side over the quantiles of the prior instead."),
     ] = None,
+    size: Size = None,
+    softness: Softness = None,
     job: JobOptions,
 ) -> None:
-    """Turn latents into images, drawn at random or given, and draw the first of them in a PNG."""
+    """Turn latents, drawn at random or given, into images of any size; a PNG shows the first, x.png is one of all."""
     if latents is not None and manifold is not None:
         raise typer.BadParameter("give --latents or --manifold, not both")
     if originals is not None and latents is None:
@@ -106,4 +111,14 @@ def generate(
     fitted = model.path.parent / MIXTURE.role if sampler == MIXTURE.role else None
     source = choose_latents(model.latent_dim, count=count, seed=seed or 0, path=latents, side=manifold, fitted=fitted)
     with open_images(originals) if originals else contextlib.nullcontext() as pile:
-        job.finish(generate(model, source, target, job.run(), originals=pile, dry_run=job.dry_run))
+        result = generate(
+            model,
+            source,
+            target,
+            job.run(),
+            originals=pile,
+            size=size,
+            softness=softness,
+            dry_run=job.dry_run,
+        )
+        job.finish(result)

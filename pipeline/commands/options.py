@@ -36,6 +36,17 @@ Result = Annotated[
     str, typer.Option("--output", "-o", help="Where the result goes: a folder, x.npy or x.npz; or its URL.")
 ]
 
+Size = Annotated[
+    int | None,
+    typer.Option(
+        min=8, help="Draw each image with so many pixels a side, from 8 on.  [default: those of the decoder, 28]"
+    ),
+]
+Softness = Annotated[
+    float | None,
+    typer.Option(min=0.05, max=10, help="Of the edges, with --size: 1 is as trained, 0.1 is sharp.  [default: 1]"),
+]
+
 
 def grouped(command: Command) -> Command:
     """Let a parameter whose type is a dataclass stand for the fields of that class, each an option of the command.

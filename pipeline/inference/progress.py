@@ -14,15 +14,15 @@ _SECONDS = 30.0  # between lines
 class Progress:
     """Counts rows; `total` is None where only the end tells."""
 
-    def __init__(self, name: str, total: int | None, done: int, quiet: bool) -> None:
-        self._name, self._total, self._done = name, total, done
+    def __init__(self, name: str, total: int | None, done: int, quiet: bool, unit: str = "images") -> None:
+        self._name, self._total, self._done, self._unit = name, total, done, unit
         self._first, self._start = done, time.perf_counter()
         self._next = self._start + _SECONDS
         self._bar: Any = None
         if not quiet and sys.stderr is not None and sys.stderr.isatty():
             from tqdm import tqdm  # noqa: PLC0415  (only where it shows)
 
-            self._bar = tqdm(desc=name, total=total, initial=done, unit=" images", unit_scale=True)
+            self._bar = tqdm(desc=name, total=total, initial=done, unit=f" {unit}", unit_scale=True)
 
     def advance(self, rows: int) -> None:
         """Count `rows` more."""
@@ -35,7 +35,9 @@ class Progress:
             left = (
                 "" if self._total is None else f" of {self._total:,}, {(self._total - self._done) / rate:,.0f} s left"
             )
-            log.info("%s: %s images%s, %s images/s", self._name, f"{self._done:,}", left, f"{rate:,.0f}")
+            log.info(
+                "%s: %s %s%s, %s %s/s", self._name, f"{self._done:,}", self._unit, left, f"{rate:,.0f}", self._unit
+            )
 
     def __enter__(self) -> "Progress":
         return self

@@ -1,5 +1,6 @@
 """The renderer on ONNX Runtime: latents to images of any size, in tiles that stay in the processor's cache."""
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from pipeline.shared.spline import SIDE, centres
 
 Pixels = NDArray[np.uint8]
 
-_TILE = 2**17  # pixels of one call: what a step makes of them stays in cache
+_TILE = 2**19  # pixels of one call, at most: more leave the cache, and each call makes the coefficients again
 _LEAST_ROWS = 8  # of a tile: products of fewer rows have other last bits
+_COLUMNS = 2048  # of a tile, at most: the splines at its columns are evaluated again for each tile
 
 
 class Renderer(OnnxModel):
@@ -45,17 +47,20 @@ class Renderer(OnnxModel):
         images = np.empty((len(z), stop - start, size), np.uint8)
         places = centres(size).astype(np.float32)
         how = np.array([SIDE / size], np.float32), np.array([softness], np.float32)
-        height = max(_LEAST_ROWS, _TILE // size)
-        batch = max(1, _TILE // (size * min(size, height)))
-        for first in range(0, len(z), batch):
-            some = slice(first, first + batch)
-            for top in range(start, stop, height):
-                # The last tile is as high as the others, where there are rows above it.
-                bottom = min(top + height, stop)
-                above = max(0, min(top, bottom - _LEAST_ROWS))
-                (image,) = self.run(z[some], places[above:bottom], places, *how)
-                check_ink(image, self.path)
-                to_bytes(image[:, top - above :], out=images[some, top - start : bottom - start])
+        width = min(size, _COLUMNS)
+        height = min(max(_LEAST_ROWS, _TILE // width), stop - start)
+        batch = max(1, _TILE // (width * max(1, height)))
+        for first, top, left in product(
+            range(0, len(z), batch), range(start, stop, height or 1), range(0, size, width)
+        ):
+            some, bottom, right = slice(first, first + batch), min(top + height, stop), min(left + width, size)
+            # A tile of few rows takes some above or below along, where there are any.
+            above = max(0, min(top, bottom - _LEAST_ROWS))
+            below = min(size, max(bottom, above + _LEAST_ROWS))
+            (image,) = self.run(z[some], places[above:below], places[left:right], *how)
+            check_ink(image, self.path)
+            out = images[some, top - start : bottom - start, left:right]
+            to_bytes(image[:, top - above : bottom - above], out=out)
         return images
 
 

@@ -4,7 +4,7 @@ In any process, `run_part(compute(job, source.read(*rows)(), on_error) for rows 
 from the rows from `start` up to `stop`; the engine feeds `run_part` from its threads.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -51,10 +51,16 @@ class Made:
     remark: str | None = None
 
 
-def stretches(start: int, stop: int) -> Iterator[tuple[int, int]]:
-    """Cut the rows from `start` up to `stop` into stretches, each read at once."""
-    for first in range(start, stop, MAX_ROWS):
-        yield first, min(first + MAX_ROWS, stop)
+def stretches(start: int, stop: int, most: int = MAX_ROWS) -> Iterator[tuple[int, int]]:
+    """Cut the rows from `start` up to `stop` into stretches of at `most` so many rows, each read at once."""
+    for first in range(start, stop, most):
+        yield first, min(first + most, stop)
+
+
+def refuse_bad(bad: Sequence[BadRow], on_error: str) -> None:
+    """Raise `FormatError` if a row is bad, unless `on_error` sets such rows aside."""
+    if bad and on_error == FAIL:
+        raise FormatError(f"{bad[0].name}: {bad[0].reason}; --on-error quarantine sets such rows aside")
 
 
 def compute(job: Job[T], rows: T, on_error: str) -> Block:
@@ -63,18 +69,18 @@ def compute(job: Job[T], rows: T, on_error: str) -> Block:
     Raises:
         FormatError: a row is bad, unless `on_error` sets such rows aside.
     """
-    if rows.bad and on_error == FAIL:
-        raise FormatError(f"{rows.bad[0].name}: {rows.bad[0].reason}; --on-error quarantine sets such rows aside")
+    refuse_bad(rows.bad, on_error)
     index = np.arange(rows.start, rows.stop, dtype=np.int64)
-    index = np.delete(index, [bad.index - rows.start for bad in rows.bad]) if rows.bad else index
     columns, made = job.work(rows)
+    if "index" not in columns:
+        index = np.delete(index, [bad.index - rows.start for bad in rows.bad]) if rows.bad else index
     sheet = job.sheet(rows, made) if rows.start == 0 and job.draws else None
-    remark = job.remark(rows) if rows.start % ROWS_PER_PART == 0 else None
+    remark = job.remark(rows) if rows.start % job.rows_per_part == 0 else None
     return Block(rows.start, rows.stop, {"index": index, **columns}, job.content(rows), rows.bad, sheet, remark)
 
 
-def run_part(blocks: Iterable[Block]) -> Made:
-    """Put blocks together that follow each other, until the part is full or they end."""
+def run_part(blocks: Iterable[Block], rows: int = ROWS_PER_PART) -> Made:
+    """Put blocks together that follow each other, until the part has so many rows or they end."""
     part = Made()
     for block in blocks:
         part.digest.update(block.content.reshape(-1).view(np.uint8))
@@ -83,7 +89,7 @@ def run_part(blocks: Iterable[Block]) -> Made:
         part.source_rows += block.stop - block.start
         part.sheet = part.sheet if block.sheet is None else block.sheet
         part.remark = part.remark or block.remark
-        if part.source_rows == ROWS_PER_PART:
+        if part.source_rows == rows:
             break
     return part
 

@@ -11,7 +11,7 @@ from pipeline.inference.appearance import Appearance
 from pipeline.inference.session import Encoder
 from pipeline.jobs.engine import plan, run
 from pipeline.jobs.job import Job, Options, Plan, Summary
-from pipeline.jobs.parts import PNG, Array, Columns
+from pipeline.jobs.parts import PNG, POSTER, Array, Columns
 from pipeline.jobs.target import Target
 from pipeline.sources.rows import ImageSource, Rows
 
@@ -97,7 +97,7 @@ def encode(
         OutputError: `target` holds something else, or cannot be written.
     """
     target.refuse_source(source.name)
-    if target.format == PNG:
+    if target.format in (PNG, POSTER):
         raise OutputError("latents can't be written as png; choose parquet, npy or npz")
     return (plan if dry_run else run)(
         EncodeJob(target.format, encoder, classes=source.classes), source, target, options

@@ -1,8 +1,8 @@
 """The engine of every batch job on one machine: read, compute, write, in order, with few rows in memory.
 
 One thread reads ahead, one per core decodes what was read and runs the model, one writes finished parts; the main
-thread puts the pieces in order. A part covers 65,536 rows of the source and depends on these alone, so that a job
-can resume after any of them.
+thread puts the pieces in order. A part covers 65,536 rows of the source, fewer where each takes more memory, and
+depends on these alone, so that a job can resume after any of them.
 """
 
 import contextlib
@@ -22,11 +22,10 @@ from pipeline.jobs.compute import Block, Made, compute, run_part, stretches, wri
 from pipeline.jobs.grid import save_png
 from pipeline.jobs.job import Job, Options, Plan, Source, Stretch, Summary
 from pipeline.jobs.machine import matrix_rate, peak_memory
-from pipeline.jobs.parts import ROWS_PER_PART
 from pipeline.jobs.target import Target
 from pipeline.jobs.workspace import Workspace, open_workspace, read_journal
 from pipeline.shared.files import explained
-from pipeline.sources.rows import MAX_ROWS, describe
+from pipeline.sources.rows import describe
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +46,7 @@ def plan(job: Job[T], source: Source[T], target: Target, options: Options) -> Pl
     finished = read_journal(target.workspace, _fingerprint(job, source, target, options))
     target.refuse_others(job.name, picture=job.draws, resuming=finished is not None)
     total = _total(source, options)
-    parts = None if total is None else -(-total // ROWS_PER_PART)
+    parts = None if total is None else -(-total // job.rows_per_part)
     return Plan(str(target), source.name, total, options.limit, parts, len(finished or []))
 
 
@@ -155,11 +154,11 @@ def _write_parts(job: Job[T], source: Source[T], target: Target, options: Option
     done = sum(part.source_rows for part in space.finished)
     written: Future[None] | None = None
     remarks: list[str] = []
-    with Progress(job.name, total, done, options.quiet) as progress, ThreadPoolExecutor(1) as writer:
-        blocks = _blocks(job, source, options, len(space.finished) * ROWS_PER_PART, end, progress.advance)
+    with Progress(job.name, total, done, options.quiet, job.unit) as progress, ThreadPoolExecutor(1) as writer:
+        blocks = _blocks(job, source, options, len(space.finished) * job.rows_per_part, end, progress.advance)
         with contextlib.closing(blocks):
             for number in itertools.count(len(space.finished)):
-                made = run_part(blocks)
+                made = run_part(blocks, job.rows_per_part)
                 if not made.source_rows:
                     break
                 if made.remark and not remarks:  # once
@@ -193,13 +192,14 @@ def _blocks(
         return compute(job, reading.result()(), options.on_error)
 
     with ThreadPoolExecutor(1) as reader:
-        ahead = (reader.submit(source.read, *rows) for rows in stretches(start, sys.maxsize if end is None else end))
+        cut = stretches(start, sys.maxsize if end is None else end, job.rows_per_stretch)
+        ahead = (reader.submit(source.read, *rows) for rows in cut)
         try:
             for block in map_ordered(work, ahead, job.workers):
                 rows = block.stop - block.start
                 advance(rows)
                 yield block
-                if rows < MAX_ROWS:
+                if rows < job.rows_per_stretch:
                     return
         finally:
             reader.shutdown(cancel_futures=True)
@@ -208,5 +208,5 @@ def _blocks(
 def _finish(job: Job[T], target: Target, space: Workspace, number: int, made: Made) -> None:
     """Write a part under another name, then commit it."""
     if made.sheet is not None:
-        save_png(made.sheet, space.picture)
+        save_png(made.sheet, space.picture, job.enlarged)
     space.commit(write(job, number, made, space.folder), target.keep)

@@ -5,18 +5,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.shared.interface import IMAGE_SHAPE
-
 Pixels = NDArray[np.uint8]
-_HEIGHT, _WIDTH = IMAGE_SHAPE
 
 
 def tile(images: Pixels, columns: int) -> Pixels:
-    """uint8 `[n, 28, 28]` row by row on one sheet, white on black; unused places stay black."""
-    rows = -(-len(images) // columns)
-    sheet = np.zeros((rows * columns, *IMAGE_SHAPE), np.uint8)
+    """uint8 `[n, height, width]` row by row on one sheet, white on black; unused places stay black."""
+    rows, (height, width) = -(-len(images) // columns), images.shape[1:]
+    sheet = np.zeros((rows * columns, height, width), np.uint8)
     sheet[: len(images)] = images
-    return sheet.reshape(rows, columns, _HEIGHT, _WIDTH).swapaxes(1, 2).reshape(rows * _HEIGHT, columns * _WIDTH)
+    return sheet.reshape(rows, columns, height, width).swapaxes(1, 2).reshape(rows * height, columns * width)
 
 
 def beside_originals(originals: Pixels, images: Pixels, columns: int) -> Pixels:
@@ -25,7 +22,7 @@ def beside_originals(originals: Pixels, images: Pixels, columns: int) -> Pixels:
     for start in range(0, len(images), columns):
         piece = slice(start, start + columns)
         pair = np.concatenate([tile(originals[piece], columns), tile(images[piece], columns)])
-        rows += [pair, np.full((4, columns * _WIDTH), 96, np.uint8)]
+        rows += [pair, np.full((images.shape[1] // 7, pair.shape[1]), 96, np.uint8)]
     return np.concatenate(rows[:-1])
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from pipeline.jobs.parts import Array, Columns
-from pipeline.sources.rows import BadRow, Pixels, describe
+from pipeline.jobs.parts import ROWS_PER_PART, Array, Columns
+from pipeline.sources.rows import MAX_ROWS, BadRow, Pixels, describe
 
 FAIL, QUARANTINE = "fail", "quarantine"
 
@@ -56,6 +56,8 @@ class Job(ABC, Generic[T]):
     carries_labels: ClassVar[bool] = False
     draws: ClassVar[bool] = False
     """Whether it leaves a picture of its first rows."""
+    unit: ClassVar[str] = "images"
+    """What the rows of its source are, for progress."""
 
     format: str
     """Of the files of the result."""
@@ -84,6 +86,21 @@ class Job(ABC, Generic[T]):
     @abstractmethod
     def operations(self) -> int | None:
         """Floating-point operations per row, if the models say so."""
+
+    @property
+    def rows_per_stretch(self) -> int:
+        """Rows of the source that are read, and computed by a thread, at once."""
+        return MAX_ROWS
+
+    @property
+    def rows_per_part(self) -> int:
+        """Rows of the source that a part covers: whole stretches."""
+        return ROWS_PER_PART
+
+    @property
+    def enlarged(self) -> int:
+        """How often the picture repeats a pixel of the sheet, along both sides."""
+        return 2
 
     @abstractmethod
     def content(self, rows: T) -> Array:

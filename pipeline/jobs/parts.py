@@ -1,5 +1,6 @@
-"""The files of a result: Parquet parts, PNG files, or one .npy or .npz file. Equal pieces give equal bytes."""
+"""The files of a result: Parquet parts, PNG files, or one .npy, .npz or .png file. Equal pieces give equal bytes."""
 
+import math
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,20 +10,22 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from pipeline.jobs.png_stream import write_strips
 from pipeline.shared.files import flush
-from pipeline.shared.interface import PIXELS
 
 Array = NDArray[Any]
 Columns = Mapping[str, Array]
 """`index` int64 `[n]`; `label` int16 `[n]`, -1 for none; `source` text `[n]`; `z`, `z_mean`, `z_log_var` float32
-`[n, latent_dim]`; `image` uint8 `[n, 28, 28]`; `png`, an object array of n files."""
+`[n, latent_dim]`; `image` uint8 `[n, height, width]`; `png`, an object array of n files;
+`strip`, an object array of one `png_stream.Strip`."""
 
-PARQUET, PNG, NPY, NPZ = "parquet", "png", "npy", "npz"
+PARQUET, PNG, NPY, NPZ, POSTER = "parquet", "png", "npy", "npz", "poster"
 FORMATS = (PARQUET, PNG, NPY, NPZ)
-SINGLE_FILE = (NPY, NPZ)
+SINGLE_FILE = {NPY: NPY, NPZ: NPZ, PNG: POSTER}
+"""Formats of a single file, by its suffix. A poster is all images in one picture; pictures in a folder are `PNG`."""
 NOT_WRITTEN = {
     *("csv", "tsv", "txt", "json", "jsonl", "ndjson", "xml", "yaml", "yml", "html", "pdf", "md", "xls", "xlsx"),
-    *("png", "jpg", "jpeg", "gif", "bmp", "tif", "tiff", "webp", "svg", "mp4"),
+    *("jpg", "jpeg", "gif", "bmp", "tif", "tiff", "webp", "svg", "mp4"),
     *("tar", "tgz", "gz", "bz2", "xz", "zst", "zip", "7z"),
     *("h5", "hdf5", "arrow", "feather", "orc", "avro", "lance", "sqlite", "db", "pkl", "pickle", "mat", "pt", "pth"),
     *("safetensors", "tfrecord", "onnx", "idx", "idx1-ubyte", "idx2-ubyte", "idx3-ubyte"),
@@ -30,14 +33,14 @@ NOT_WRITTEN = {
 """Suffixes of files; a folder of such a name would be taken for one. Spark's folders do end in .parquet."""
 ROWS_PER_PART = 65_536
 PART_GLOB = "part-*"
-PNG_COLUMN = "png"
+PNG_COLUMN, STRIP_COLUMN = "png", "strip"
 _PAGE_BYTES = 65_536  # a page is filled and written while it is in the cache
 _CHUNK = 1 << 17  # fits the cache
 
 
 def part_name(number: int, format_: str) -> str:
     """Of a file, or of a folder of PNG files."""
-    suffix = {PARQUET: ".parquet", PNG: "", NPY: ".npz", NPZ: ".npz"}[format_]
+    suffix = {PARQUET: ".parquet", PNG: "", NPY: ".npz", NPZ: ".npz", POSTER: ".deflated"}[format_]
     return f"part-{number:05d}{suffix}"
 
 
@@ -50,6 +53,8 @@ def write_part(path: Path, format_: str, pieces: Sequence[Columns], metadata: Ma
         for piece in pieces:
             for index, png in zip(piece["index"], piece[PNG_COLUMN], strict=True):
                 (path / f"{index:09d}.png").write_bytes(png)
+    elif format_ == POSTER:
+        write_strips(path, [strip for piece in pieces for strip in piece[STRIP_COLUMN]])
     else:
         columns: Any = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
         np.savez(path, **columns)
@@ -90,7 +95,7 @@ def _to_arrow(name: str, values: Array) -> Any:
     if name == "source":
         return pa.array(values.tolist(), pa.string())
     if name == "image":
-        return pa.Array.from_buffers(pa.binary(PIXELS), rows, [None, data])
+        return pa.Array.from_buffers(pa.binary(math.prod(values.shape[1:])), rows, [None, data])
     floats = pa.Array.from_buffers(pa.float32(), values.size, [None, data])
     return pa.FixedSizeListArray.from_arrays(floats, values.shape[1])
 

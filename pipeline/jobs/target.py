@@ -1,7 +1,7 @@
 """Where the result of a job goes: a folder or a file, here or on a store that fsspec reaches.
 
-A folder holds the parts and `_manifest.json`; a single file, `x.npy` or `x.npz`, has `x.npy.manifest.json` beside it.
-The underscore hides it from readers of whole folders of Parquet. Rows that were set aside stand in
+A folder holds the parts and `_manifest.json`; a single file, `x.npy`, `x.npz` or `x.png`, has `x.npy.manifest.json`
+beside it. The underscore hides it from readers of whole folders of Parquet. Rows that were set aside stand in
 `_quarantine.jsonl` or `x.npy.quarantine.jsonl`.
 """
 
@@ -15,7 +15,8 @@ from typing import Any
 
 from pipeline.errors import DataError, OutputError
 from pipeline.jobs import parts as files
-from pipeline.jobs.parts import FORMATS, NOT_WRITTEN, NPY, PARQUET, PART_GLOB, SINGLE_FILE
+from pipeline.jobs.parts import FORMATS, NOT_WRITTEN, NPY, PARQUET, PART_GLOB, POSTER, SINGLE_FILE
+from pipeline.jobs.png_stream import write_png
 from pipeline.jobs.workspace import FINISHED, Part, Workspace
 from pipeline.shared.files import atomic_file, explained, refuse_foreign, release, write_json
 from pipeline.sources.failures import explain
@@ -38,15 +39,16 @@ def open_target(path: str | Path, format_: str = AUTO) -> "Target":
         DataError: no driver for the store.
     """
     suffix = PurePosixPath(str(path)).suffix.removeprefix(".").lower()
-    found = (suffix if suffix in SINGLE_FILE else PARQUET) if format_ == AUTO else format_
-    if found not in FORMATS:
+    if format_ not in (AUTO, *FORMATS):
         raise OutputError(f"there is no format {format_!r}; choose one of {', '.join(FORMATS)}")
-    if (found in SINGLE_FILE or suffix in SINGLE_FILE) and found != suffix:
+    single = SINGLE_FILE.get(suffix)
+    found = single or PARQUET if format_ in (AUTO, suffix) else format_
+    if (found in SINGLE_FILE.values() or single) and found != single:
         raise OutputError(f"{path} can't hold the format {found}; name a file for npy and npz, a folder for others")
     if suffix in NOT_WRITTEN:
         raise OutputError(
             f"{path} names a file in a format that is not written; name a folder, which gets Parquet or, with --format "
-            "png, pictures, or a file .npy or .npz"
+            "png, pictures, or a file .npy, .npz or .png"
         )
     return RemoteTarget(str(path), found) if "://" in str(path) else LocalTarget(Path(path), found)
 
@@ -62,7 +64,7 @@ class Target(ABC):
     def __init__(self, path: str, format_: str, workspace: Path) -> None:
         self.path, self.format, self.workspace = path, format_, workspace
         self._place = path.rstrip("/")
-        self.single = format_ in SINGLE_FILE
+        self.single = format_ in SINGLE_FILE.values()
 
     def __str__(self) -> str:
         """As the user typed it."""
@@ -122,6 +124,8 @@ class Target(ABC):
         finished = [space.parts / part.file for part in space.finished]
         if self.format == NPY:
             files.write_npy(whole, finished, column)
+        elif self.format == POSTER:
+            write_png(whole, finished)
         else:
             files.write_npz(whole, finished)
         size, digest = files.measure_part(whole)
