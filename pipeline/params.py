@@ -82,6 +82,25 @@ class Train(_Section):
     steps_per_execution: Positive
 
 
+class Sharpen(_Section):
+    """How a discriminator teaches a second decoder."""
+
+    epochs: Positive
+    start: Literal["trained", "nothing"]
+    encoder: Literal["frozen", "trained"]
+    batch_size: Annotated[int, Field(ge=2)]
+    discriminator_rate: Annotated[float, Field(gt=0, le=1)]
+    decoder_rate: Annotated[float, Field(gt=0, le=1)]
+    warmup_steps: Annotated[int, Field(ge=0)]
+    adversarial_weight: Annotated[float, Field(ge=0, le=100)]
+    feature_weight: Annotated[float, Field(ge=0, le=100)]
+    cross_entropy_weight: Annotated[float, Field(ge=0, le=100)]
+    kl_weight: Annotated[float, Field(ge=0, le=100)]
+    gradient_penalty: Annotated[float, Field(ge=0, le=100)]
+    average: Annotated[float, Field(ge=0, lt=1)]
+    seed: Seed
+
+
 class Export(_Section):
     """What a converted model is held to."""
 
@@ -128,6 +147,7 @@ class Params(_Section):
     judge: Judge
     model: Model
     train: Train
+    sharpen: Sharpen
     export: Export
     encode: Encode
     generate: Generate

@@ -17,13 +17,13 @@ _TRAINER = "pipeline.training.train"
 _BACKENDS = {"tensorflow": ("tensorflow",), "jax": ("jax", "jaxlib")}
 
 
-def sources() -> dict[str, str]:
-    """The source of the trainer and of every module of this package that it imports, directly or not, by file name.
+def sources(trainer: str = _TRAINER) -> dict[str, str]:
+    """The source of a trainer and of every module of this package that it imports, directly or not, by file name.
 
     Imports for type checking alone do not count, nor does `pipeline/__init__.py`: they compute nothing.
     """
     found: dict[str, str] = {}
-    waiting = [_TRAINER]
+    waiting = [trainer]
     while waiting:
         path = PACKAGE.joinpath(*waiting.pop().split(".")[1:])
         file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
