@@ -11,7 +11,8 @@ from pipeline.commands.options import CommonOptions, Exports, Output, Prepared, 
 
 RAW, PREPARED, MODELS, EXPORTS = Path("data/raw"), Path("data/prepared"), Path("models"), Path("exports")
 JUDGE = Path("judge")
-TRAINING, METRICS = Path("reports/training"), Path("reports/metrics.json")
+TRAINING, SHARPENING, METRICS = Path("reports/training"), Path("reports/sharpening"), Path("reports/metrics.json")
+GENERATOR = EXPORTS / "generator"
 
 
 @app.command(rich_help_panel=STAGES)
@@ -108,6 +109,29 @@ def export(
     size = sum(file["bytes"] for file in result["files"])
     nats = result["validation"]["negative_elbo"]
     stage.show(result, f"{output}: {len(result['files'])} files, {size:,} bytes, validation {nats:.2f} nats")
+
+
+@app.command(rich_help_panel=STAGES)
+@grouped
+def sharpen(
+    models: Annotated[Path, typer.Argument(help="The folder of the trained weights.")] = MODELS,
+    *,
+    exports: Annotated[Path, typer.Option(help="The folder of the exported models.")] = EXPORTS,
+    prepared: Prepared = PREPARED,
+    judge: Annotated[Path, typer.Option(help="The folder of the judge.")] = JUDGE,
+    output: Output = GENERATOR,
+    report: Annotated[Path, typer.Option(help="The folder for the figures of each epoch.")] = SHARPENING,
+    stage: StageOptions,
+) -> None:
+    """Let a discriminator teach a second decoder to draw as sharp as real images, and convert it to ONNX."""
+    params = stage.params
+    from pipeline.exporting.generator import sharpen
+
+    verbose = 0 if stage.quiet or stage.as_json else 1 if sys.stdout.isatty() else 2
+    result = sharpen(params.sharpen, params.export, models, exports, prepared, judge, output, report, verbose)
+    distance = result.get("val_frechet_distance")
+    text = f"{output}: edge ratio {result['val_edge_ratio']:.2f}"
+    stage.show(result, text + (f", Frechet distance {distance:.2f} from validation images" if distance else ""))
 
 
 @app.command(rich_help_panel=STAGES)

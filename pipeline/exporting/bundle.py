@@ -72,7 +72,7 @@ log = logging.getLogger(__name__)
 
 _VECTORS = 64  # rows of the test vectors
 _RENDERED = 4  # of those of the renderer
-_OF_WHAT = ("model", "train")  # parameters by which a bundle is known
+_OF_WHAT = ("model", "train", "sharpen")  # parameters by which a bundle is known, of those that it has
 
 Files = dict[str, dict[str, "Path"]]  # by variant and role
 
@@ -141,13 +141,15 @@ def write_bundle(
         {},
         package_version=__version__,
         data=trained.origin["data"],
-        params_sha256=_digest({name: trained.origin[name] for name in _OF_WHAT}),
+        params_sha256=_digest({name: trained.origin[name] for name in _OF_WHAT if name in trained.origin}),
         opset=OPSET,
         ir_version=IR_VERSION,
         validation={**elbo.figures(), "images": len(validation)},
     )
     own = {ENCODER.role: Appearance.of(train).facts(), MIXTURE.role: mixture.figures()}
-    _describe_files(files, about, roles, elbo, prices, own)
+    # Of a decoder whose encoder lies elsewhere, and tells of another decoder.
+    through = {} if ENCODER.role in without else {FLOAT32: elbo, **{name: one.elbo for name, one in prices.items()}}
+    _describe_files(files, about, roles, through, own)
     _check_structure(files)
     _write_vectors(
         {role: folder / one.folder for role, one in roles.items()}, encoder, decoder, mixture, validation, params.seed
@@ -235,11 +237,10 @@ def _describe_files(
     files: Files,
     about: Manifest,
     roles: Mapping[str, Interface],
-    elbo: Elbo,
-    prices: Mapping[str, Price],
+    elbos: Mapping[str, Elbo],
     own: Mapping[str, Mapping[str, str]],
 ) -> None:
-    """Let every file say what it is and where it comes from, and each role what is its `own`."""
+    """Let every file say what it is and where it comes from, each variant its ELBO, and each role what is its `own`."""
     assert about.data is not None  # noqa: S101
     origins = {
         "package_version": __version__,
@@ -250,13 +251,12 @@ def _describe_files(
     }
     operations = {role: sum(count_operations(onnx.load(files[FLOAT32][role])).values()) for role in HALVES}
     for variant, of_variant in files.items():
-        through = (elbo if variant == FLOAT32 else prices[variant].elbo).negative_elbo
         for role, file in of_variant.items():
-            facts = (
-                {OPERATIONS: str(operations[role]), "validation_negative_elbo": f"{through:.4f}", "variant": variant}
-                if role in HALVES
-                else {}
-            )
+            facts = {}
+            if role in HALVES:
+                facts = {OPERATIONS: str(operations[role]), "variant": variant}
+            if role in HALVES and variant in elbos:
+                facts["validation_negative_elbo"] = f"{elbos[variant].negative_elbo:.4f}"
             tensors = [t.resolved(about.latent_dim) for t in (*roles[role].inputs, *roles[role].outputs)]
             meanings = {f"meaning_of_{tensor.name}": f"{tensor}: {tensor.meaning}" for tensor in tensors}
             describe(file, roles[role], {"role": role, **origins, **facts, **own.get(role, {}), **meanings})

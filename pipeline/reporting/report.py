@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _Words = str | dict[bool, str]  # whether the images have classes
 _LONGEST = 40  # characters of the name of a class in a title
 _TEMPLATES = Path(__file__).parent / "templates"
-_SHEETS = ("reconstructions.png", "prior.png", "mixture.png")  # of stage `generate`
+_SHEETS = ("reconstructions.png", "prior.png", "mixture.png", "generator.png")  # of stage `generate`
 _OWN = ("close-up.png", "latents.png", "manifold.png", "traversals.png", "interpolations.png", "training.png")
 
 
@@ -209,6 +209,11 @@ _PICTURES: dict[str, dict[str, tuple[_Words, _Words, _Words]]] = {
             "A square grid of {noun}s decoded from draws of a Gaussian mixture.",
             "Each {noun} is decoded from latents drawn from the Gaussian mixture that was fitted to the latents of the "
             "training {noun}s.",
+        ),
+        "generator.png": (
+            "Draws from the mixture, by the generator",
+            "A square grid of {noun}s that the generator drew, as sharp as real ones.",
+            "The latents of the sheet above, decoded by the generator: a second decoder, taught by a discriminator.",
         ),
     },
     "latents": {
