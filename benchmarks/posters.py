@@ -1,4 +1,4 @@
-"""What docs/batch.md states of large images: a picture beside the matrix rate, a poster beside the bare session, memory.
+"""What docs/batch.md states of large images: one beside the matrix rate, a poster beside the session, and memory.
 
     make bench-posters
 
