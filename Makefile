@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 WORKERS := --numprocesses auto --dist loadfile --no-loadscope-reorder  # tests/conftest.py puts the longest first
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-fast check bench bench-train bench-samples presets lock
+.PHONY: help repro test test-fast check bench bench-train bench-samples bench-posters presets lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ bench-train: .venv/installed ## Measure training beside plain Keras
 
 bench-samples: .venv/installed ## Measure the digits of exports/ beside real, blurred, one-sided and copied ones
 	$(BIN)/python -m benchmarks.samples
+
+bench-posters: .venv/installed ## Measure large images beside the matrix rate and the bare session, and their memory
+	$(BIN)/python -m benchmarks.posters
 
 presets: .venv/installed ## Run every preset, expected beside measured figures
 	$(BIN)/python -m benchmarks.presets

@@ -16,7 +16,7 @@ from pipeline import __version__
 from pipeline.cli import app
 from pipeline.commands.app import GROUPS
 from pipeline.errors import PipelineError
-from tests import mixtures, onnx_models
+from tests import mixtures, onnx_models, surfaces
 from tests.sources import piles
 from tests.test_house import PRESETS, ROOT, STAGES
 
@@ -32,8 +32,8 @@ def vae(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subpro
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with bundles of both halves."""
-    return onnx_models.save_bundle(tmp_path_factory.mktemp("models") / "exports")
+    """A folder with bundles of both halves and their renderer."""
+    return surfaces.add(onnx_models.save_bundle(tmp_path_factory.mktemp("models") / "exports"))
 
 
 @pytest.fixture
@@ -104,6 +104,9 @@ def test_version() -> None:
         (["generate", "-o", "x", "--manifold", "3", "--count", "9"], "--manifold sets the count itself"),
         (["generate", "-o", "x", "--count", "3", "--seed", "-1"], "x>=0"),
         (["generate", "-o", "x", "--manifold", "1"], "2<=x<=1000"),
+        (["generate", "-o", "x", "--count", "1", "--size", "7"], "x>=8"),
+        (["generate", "-o", "x", "--count", "1", "--size", "28", "--softness", "0.04"], "0.05<=x<=10"),
+        (["reconstruct", "images.npy", "-o", "x", "--size", "28", "--softness", "11"], "0.05<=x<=10"),
         (["encode", "images.npy"], "--output"),
         (["encode", "-o", "x"], "Missing argument 'images'"),
         (["reconstruct", "images.npy", "-o", "x", "--workers", "0"], "x>=1"),
@@ -219,6 +222,14 @@ def test_a_flipped_byte_of_the_models_is_one_line_and_leaves_nothing(tmp_path: P
         (["generate", "--latents", "z.npy", "--originals", "digits", "-o", "out"], 9, ["out", "out.png"]),
         (["generate", "--latents", "z.npy", "--count", "2", "-o", "out"], 2, ["out", "out.png"]),
         (["generate", "--manifold", "3", "-o", "out", "--batch-size", "2", "--workers", "2"], 9, ["out", "out.png"]),
+        (["generate", "--manifold", "3", "--size", "50", "-o", "out"], 9, ["out", "out.png"]),
+        (["reconstruct", "digits", "--size", "50", "-o", "x.npy"], 9, ["x.npy", "x.npy.manifest.json", "x.npy.png"]),
+        (["generate", "--count", "5", "-o", "x.png"], 5, ["x.png", "x.png.manifest.json"]),
+        (
+            ["reconstruct", "digits", "-o", "x.png", "--limit", "4", "--softness", "0.1"],
+            4,
+            ["x.png", "x.png.manifest.json"],
+        ),
     ],
 )
 def test_a_batch_job_prints_one_json_object_and_leaves_its_files(
@@ -330,6 +341,46 @@ def test_a_dry_run_checks_everything_and_writes_nothing(arguments: list[str], he
         (
             ["generate", "--count", "1", "--sampler", "mixture", "-o", "out"],
             "mixture was not found; draw from the prior",
+        ),
+        (["encode", "digits", "-o", "x.png"], "latents can't be written as png; choose parquet"),
+        (
+            ["generate", "--count", "1", "-o", "out", "--softness", "0.1"],
+            "--softness needs --size too, or a picture as",
+        ),
+        (["reconstruct", "digits", "-o", "x.npy", "--softness", "1"], "--softness needs --size too, or a picture as"),
+        (
+            ["generate", "--count", "1", "-o", "out", "--size", "50", "--softness", "nan"],
+            "the softness is nan, expected 0.",
+        ),
+        (
+            ["generate", "--count", "1", "-o", "out", "--size", "5000"],
+            "the size is 5,000, at most 4,096 fits into rows",
+        ),
+        (
+            ["generate", "--count", "1", "-o", "out", "--size", "50", "--precision", "int8"],
+            "is int8, but sizes are drawn",
+        ),
+        (
+            ["reconstruct", "digits", "-o", "x.png", "--precision", "fp16"],
+            "is fp16, but sizes are drawn in float32; leave",
+        ),
+        (
+            ["generate", "--count", "1", "-o", "x.png", "--size", "400000"],
+            "400,000 x 400,000 pixels, at most 1,000,000",
+        ),
+        (["generate", "--manifold", "1000", "-o", "x.png", "--size", "1001"], "1,001,000 x 1,001,000 pixels, at most"),
+        (["generate", "--count", "1000001", "-o", "x.png"], "holds more than 1,000,000 images, too many for a picture"),
+        (
+            ["generate", "--latents", "z.npy", "--originals", "digits", "--size", "50", "-o", "out"],
+            "--originals are of the size of the data; leave out --size",
+        ),
+        (
+            ["generate", "--latents", "z.npy", "--originals", "digits", "-o", "x.png"],
+            "--originals are of the size of the data; leave out --size",
+        ),
+        (
+            ["generate", "--count", "1", "--size", "50", "-o", "x.png", "--format", "npy"],
+            "x.png can't hold the format npy",
         ),
     ],
 )

@@ -33,7 +33,10 @@ Images = Annotated[
     ),
 ]
 Result = Annotated[
-    str, typer.Option("--output", "-o", help="Where the result goes: a folder, x.npy or x.npz; or its URL.")
+    str,
+    typer.Option(
+        "--output", "-o", help="Where the result goes: a folder, x.npy or x.npz, for images also x.png; or its URL."
+    ),
 ]
 
 Size = Annotated[

@@ -2,6 +2,7 @@
 
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from pipeline.shared.spline import SIDE, centres
 
 Pixels = NDArray[np.uint8]
 
-_TILE = 2**19  # pixels of one call, at most: more leave the cache, and each call makes the coefficients again
+_TILE = 2**20  # pixels of one call, at most: more leave the cache, and each call makes the coefficients again
 _LEAST_ROWS = 8  # of a tile: products of fewer rows have other last bits
 _COLUMNS = 2048  # of a tile, at most: the splines at its columns are evaluated again for each tile
 
@@ -25,6 +26,9 @@ class Renderer(OnnxModel):
     def __init__(self, path: Path | str, *, provider: str = AUTO, workers: int | None = None) -> None:
         """Open it as `OnnxModel` does."""
         super().__init__(path, RENDERER, provider=provider, workers=workers)
+
+    def _arguments(self) -> dict[str, Any]:
+        return {"path": self._given, "provider": self.provider}
 
     def pixels(self, z: Floats, size: int, softness: float = 1.0, rows: slice = slice(None)) -> Pixels:
         """Draw square images of latents float32 `[n, latent_dim]`: grey levels, uint8 `[n, rows, size]`.

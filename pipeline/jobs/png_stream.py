@@ -26,6 +26,7 @@ _LEVEL = 1
 _ADLER = 65_521
 _TRAILER = struct.Struct(">III")
 _CHUNK = 1 << 20
+_CACHED = 1 << 17  # bytes that are compressed at once
 
 
 class Strip(NamedTuple):
@@ -43,13 +44,21 @@ def compress(pixels: NDArray[np.uint8]) -> Strip:
     from isal import isal_zlib  # noqa: PLC0415  (for posters alone)
 
     height, width = pixels.shape
-    rows = np.empty((height, width + 1), np.uint8)
-    rows[:, 0], rows[0, 0] = _UP, _NO_FILTER
-    rows[0, 1:] = pixels[0]
-    np.subtract(pixels[1:], pixels[:-1], out=rows[1:, 1:])
+    few = np.empty((max(1, _CACHED // (width + 1)), width + 1), np.uint8)
     compressor = isal_zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
-    deflated = compressor.compress(rows) + compressor.flush(zlib.Z_FULL_FLUSH)
-    return Strip(deflated, isal_zlib.adler32(rows), width, height)
+    deflated, adler = [], 1
+    for top in range(0, height, len(few)):
+        rows = few[: height - top]
+        rows[:, 0] = _UP
+        if top == 0:
+            rows[0, 0], rows[0, 1:] = _NO_FILTER, pixels[0]
+        first = 1 if top == 0 else 0
+        below = slice(top + first, top + len(rows))
+        np.subtract(pixels[below], pixels[below.start - 1 : below.stop - 1], out=rows[first:, 1:])
+        deflated.append(compressor.compress(rows))
+        adler = isal_zlib.adler32(rows, adler)
+    deflated.append(compressor.flush(zlib.Z_FULL_FLUSH))
+    return Strip(b"".join(deflated), adler, width, height)
 
 
 def join_adler32(first: int, second: int, length: int) -> int:

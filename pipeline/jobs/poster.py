@@ -29,8 +29,8 @@ from pipeline.sources.rows import MAX_ROWS, BadRow, Pixels
 MOST_IMAGES = 1_000_000  # whose latents are in memory
 LONGEST_SIDE = 1_000_000  # of which a band has to fit into memory
 MOST_PIXELS = 10**11  # minutes to draw; a PNG could hold 2^31 a side
-_BAND, _LEAST_BAND = 2**22, 16  # pixels, rows of them
-_BANDS_PER_PART = 16
+_BAND, _LEAST_BAND = 2**23, 16  # pixels, rows of them
+_BANDS_PER_PART = 8
 
 T = TypeVar("T", bound=Stretch)
 

@@ -4,6 +4,7 @@ Through Arrow's buffers, not through its conversions: these load pandas, and go 
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from pipeline.shared.interface import IMAGE_SHAPE, PIXELS
 from pipeline.sources.kinds import is_picture
 from pipeline.sources.levels import Levels
 from pipeline.sources.pictures import JPEG, JPEG_END, PNG, decode_all
-from pipeline.sources.pixels import shape_all
+from pipeline.sources.pixels import misfit, shape, shape_all
 from pipeline.sources.reading import Reading
 from pipeline.sources.rows import Pixels, Refused
 
@@ -101,6 +102,13 @@ def _read_bytes(column: Any, reading: Reading, levels: Levels) -> tuple[Pixels, 
     others = np.flatnonzero(~raw)
     contents = _contents(spans, data, others, valid, ranged=reading.value_range is not None)
     images[others], damaged = decode_all(contents, reading)
+    for row in [row for row in damaged if isinstance(contents[row], Refused) and valid[others[row]]]:
+        square = _square(data[spans.starts[others[row]] : spans.stops[others[row]]], reading, levels)
+        if isinstance(square, Refused):
+            damaged[row] = square.reason
+        elif square is not None:
+            images[others[row]] = square
+            del damaged[row]
     return images, reasons | {int(others[row]): reason for row, reason in damaged.items()}
 
 
@@ -119,6 +127,17 @@ def _contents(
         else:
             found.append(picture if is_picture(picture) else Refused(_length(len(picture))))
     return found
+
+
+def _square(values: Pixels, reading: Reading, levels: Levels) -> Pixels | Refused | None:
+    """The image whose pixels these are, uint8 `[28, 28]`, or why it can't be taken; None if they are no square."""
+    side = math.isqrt(len(values))
+    if side < _HEIGHT or side * side != len(values) or is_picture(values.tobytes()):
+        return None
+    if (reason := misfit(side, side, reading)) is not None:
+        return Refused(f"{_length(len(values))}; if these are its pixels, it {reason}")
+    pixels, wrong = levels(values[None])
+    return Refused(levels.reason) if wrong.any() else shape(pixels.reshape(side, side), reading)
 
 
 def _length(found: int) -> str:

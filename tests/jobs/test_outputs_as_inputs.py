@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.inference import Decoder, Encoder
-from tests import onnx_models
+from pipeline.inference.renderer import open_renderer
+from tests import onnx_models, surfaces
 
 NAMES = {"parquet": "out", "npy": "out.npy", "npz": "out.npz", "png": "out"}
 LATENTS = [("encode", "parquet"), ("encode", "npy"), ("encode", "npz")]
@@ -35,7 +36,7 @@ class World(NamedTuple):
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     place = tmp_path_factory.mktemp("world")
-    bundle = onnx_models.save_bundle(place / "exports")
+    bundle = surfaces.add(onnx_models.save_bundle(place / "exports"))
     images = np.random.default_rng(0).integers(0, 256, (9, 28, 28), np.uint8)
     np.save(place / "images.npy", images)
     z = Encoder(bundle / "encoder")(images)[0]
@@ -107,3 +108,27 @@ def test_images_are_no_latents(output: str, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "expected " in str(result.exception)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("job", ["generate", "reconstruct"])
+@pytest.mark.parametrize("format_", NAMES)
+def test_images_of_another_size_are_read_where_they_are_to_be_resized(
+    format_: str, job: str, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """56 x 56 pixels are averaged to 28 x 28; otherwise they are refused."""
+    monkeypatch.chdir(world.place)
+    source = ["--latents", "z.npy"] if job == "generate" else ["images.npy"]
+    output = f"{tmp_path}/{NAMES[format_]}"
+    vae(job, *source, "-o", output, "--format", format_, "--size", "56")
+    vae("encode", output, "-o", f"{tmp_path}/z.npy", "--resize")
+    np.testing.assert_allclose(np.load(tmp_path / "z.npy"), resized(world), atol=1e-6)
+    refused = CliRunner().invoke(app, ["encode", output, "-o", f"{tmp_path}/y.npy"])
+    assert refused.exit_code == 1
+    assert "is 56 x 56 pixels, expected 28 x 28; --resize fits it" in str(refused.exception)
+
+
+def resized(world: World) -> NDArray[np.float32]:
+    """Latents of the images at 56 x 56, each four of their pixels averaged."""
+    large = open_renderer(Decoder(world.place / "exports/decoder")).pixels(world.z, 56)
+    small = np.floor(large.reshape(-1, 28, 2, 28, 2).mean(axis=(2, 4)) + 0.5).astype(np.uint8)
+    return Encoder(world.place / "exports/encoder")(small)[0]

@@ -47,6 +47,9 @@ def stored(store: str) -> dict[str, bytes]:
         ("out", "auto", "parquet"),
         ("out.parquet", "auto", "parquet"),
         ("out", "png", "png"),
+        ("x.png", "auto", "poster"),
+        ("x.PNG", "png", "poster"),
+        ("memory://b/x.png", "auto", "poster"),
         ("x.npy", "auto", "npy"),
         ("x.npz", "npz", "npz"),
         ("x.NPY", "auto", "npy"),
@@ -60,12 +63,19 @@ def stored(store: str) -> dict[str, bytes]:
 )
 def test_the_format_is_that_of_the_name_or_as_asked_for(path: str, format_: str, found: str) -> None:
     target = open_target(path, format_)
-    assert (target.format, target.single, str(target)) == (found, found in ("npy", "npz"), path)
+    assert (target.format, target.single, str(target)) == (found, found in ("npy", "npz", "poster"), path)
 
 
 @pytest.mark.parametrize(
     ("path", "format_"),
-    [("out", "npy"), ("out.npz", "npy"), ("x.npy", "parquet"), ("x.npz", "png"), ("memory://b/x.npy", "npz")],
+    [
+        ("out", "npy"),
+        ("out.npz", "npy"),
+        ("x.npy", "parquet"),
+        ("x.npz", "png"),
+        ("x.png", "npy"),
+        ("memory://b/x.npy", "npz"),
+    ],
 )
 def test_a_name_that_contradicts_the_format_is_refused(path: str, format_: str) -> None:
     with pytest.raises(OutputError, match=f"{path} can't hold the format {format_}; name a file for npy and npz, a fo"):
@@ -75,8 +85,7 @@ def test_a_name_that_contradicts_the_format_is_refused(path: str, format_: str) 
 @pytest.mark.parametrize(
     ("path", "format_"),
     [
-        *((f"x.{suffix}", "auto") for suffix in ("csv", "CSV", "png", "jpg", "tar", "zip", "json", "h5", "pkl", "idx")),
-        ("x.png", "png"),
+        *((f"x.{suffix}", "auto") for suffix in ("csv", "CSV", "jpg", "tar", "zip", "json", "h5", "pkl", "idx")),
         ("x.csv", "parquet"),
         ("x.csv/", "auto"),
         ("x.tar.gz", "auto"),

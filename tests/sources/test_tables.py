@@ -119,6 +119,24 @@ def test_bytes_may_be_pixels_or_pictures_row_by_row(images: Pixels, path: Path) 
     }
 
 
+@pytest.mark.parametrize("resize", [True, False])
+def test_bytes_may_be_the_pixels_of_a_square_of_another_size(resize: bool, images: Pixels, path: Path) -> None:
+    large = images[2].repeat(2, axis=0).repeat(2, axis=1)
+    contents = [images[0].tobytes(), large.tobytes(), bytes(785), bytes(27 * 27), None]
+    pq.write_table(pa.table({"image": pa.array(contents, pa.binary())}), path)
+    with open_images(path, resize=resize) as source:
+        stretches = read_all(source)
+    assert np.array_equal(pixels_of(stretches), images[[0, 2]] if resize else images[[0]])
+    refused = bad_of(stretches)
+    assert refused.keys() == ({2, 3, 4} if resize else {1, 2, 3, 4})
+    assert refused[2] == "pile.parquet row 2 holds 785 bytes, expected 784 or a PNG or JPEG picture"
+    if not resize:
+        assert (
+            "holds 3,136 bytes, expected 784 or a PNG or JPEG picture; if these are its pixels, it is 56 x"
+            in refused[1]
+        )
+
+
 @pytest.mark.parametrize("kind", [pa.int8(), pa.uint8(), pa.int32(), pa.uint64(), pa.int64()])
 def test_labels_are_integers_of_any_width(kind: pa.DataType, images: Pixels, path: Path) -> None:
     labels = pa.array([0, 1, None, 100, 4, 5, 6, 7, 8], kind)
