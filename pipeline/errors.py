@@ -9,7 +9,7 @@ line, without a traceback, and exits with status 1.
     |  +- DownloadError     no mirror could be reached
     |  +- ChecksumError     a mirror answered with other bytes than the published ones
     |  +- FormatError       not an IDX, .npy, .npz, PNG, JPEG, tar or Parquet file as expected
-    +- TrainingError        a loss that is not finite, or a collapsed posterior
+    +- TrainingError        a loss that is not finite, a collapsed posterior, or networks out of balance
     +- ExportError          a converted model failed its proof
     +- ModelError           not an ONNX file, or one with another interface
     |  +- BundleError       a file of a bundle is missing or damaged, or does not do what its manifest says

@@ -98,6 +98,7 @@ class Sharpen(_Section):
     kl_weight: Annotated[float, Field(ge=0, le=100)]
     gradient_penalty: Annotated[float, Field(ge=0, le=100)]
     average: Annotated[float, Field(ge=0, lt=1)]
+    largest_accuracy: Annotated[float, Field(gt=0.5, le=1)]
     seed: Seed
 
 

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from pipeline.params import Sharpen
 
 WINDOW = 100  # steps over which a figure is averaged before it is judged: of one step it says little
-MOST_ACCURATE = 0.95  # of real and decoded images together; healthy is 0.60 to 0.77
-LASTING = 3  # windows in a row: at the start the discriminator learns faster
+LASTING = 3  # windows in a row that are too accurate: at the start the discriminator learns faster
 LARGEST_LOGIT = 10.0
 MOST_CROSS_ENTROPY = 2.0  # times that of the start
 
@@ -51,14 +50,15 @@ class Balance(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _judge(self, window: Mapping[str, float], done: int) -> None:
         accuracy = (window["accuracy_real"] + window["accuracy_fake"]) / 2
-        self._accurate = self._accurate + 1 if accuracy > MOST_ACCURATE else 0
+        self._accurate = self._accurate + 1 if accuracy > self._params.largest_accuracy else 0
         logit = max(abs(window["logit_real"]), abs(window["logit_fake"]))
         if self._accurate == LASTING:
             raise TrainingError(
                 f"the discriminator tells {accuracy:.1%} of the images right {self._where(done)}, expected at most "
-                f"{MOST_ACCURATE:.0%}, so that the decoder learns nothing from it; lower sharpen.discriminator_rate "
-                f"(now {self._params.discriminator_rate:g}) or raise sharpen.gradient_penalty "
-                f"(now {self._params.gradient_penalty:g})"
+                f"{self._params.largest_accuracy:.0%}, so that the decoder learns little from it; lower "
+                f"sharpen.discriminator_rate (now {self._params.discriminator_rate:g}), raise sharpen.gradient_penalty "
+                f"(now {self._params.gradient_penalty:g}), or set sharpen.largest_accuracy to 1 for a decoder that is "
+                "too simple to be taken for real"
             )
         if logit > LARGEST_LOGIT:
             raise TrainingError(

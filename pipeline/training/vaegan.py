@@ -91,12 +91,12 @@ class VAEGAN(keras.Model):  # type: ignore[misc]
         training: bool = True,  # noqa: ARG002
     ) -> KerasTensor:
         """The sum of the three, a scalar without a meaning of its own; keeps the decoder's moving average."""
-        losses = self.losses(y_pred)
+        losses = self.losses_by_network(y_pred)
         for average, weight in zip(self.averages, self.decoder.trainable_variables, strict=True):
             average.assign(average + (1 - self.params.average) * (weight - average))
         return sum(losses.values())
 
-    def losses(self, called: dict[str, KerasTensor]) -> dict[str, KerasTensor]:
+    def losses_by_network(self, called: dict[str, KerasTensor]) -> dict[str, KerasTensor]:
         """By network, from the output of a call; of the encoder only if it is trained."""
         real = called["real"]
         fakes = self.drawing(ops.concatenate([fixed(called["z"]), called["samples"]]))

@@ -46,7 +46,7 @@ def test_each_loss_reaches_every_weight_of_its_network_and_no_other(params: Shar
     with tf.GradientTape(persistent=True) as tape:
         for variables in networks(vaegan).values():
             tape.watch(tensors(variables))
-        losses = vaegan.losses(vaegan(batch()))
+        losses = vaegan.losses_by_network(vaegan(batch()))
     assert list(losses) == ["discriminator", "decoder", "encoder"][:learn]
     for loss, value in losses.items():
         for network, variables in networks(vaegan).items():
@@ -62,7 +62,7 @@ def test_the_gradient_of_their_sum_gives_each_network_what_the_paper_does() -> N
     owners = networks(vaegan)
     with tf.GradientTape(persistent=True) as tape:
         called = vaegan((images, latents))
-        together = sum(vaegan.losses(called).values())
+        together = sum(vaegan.losses_by_network(called).values())
 
         fakes = vaegan.drawing(ops.concatenate([called["z"], latents]))
         of_real, of_fake = vaegan.discriminator(real), vaegan.discriminator(fakes["image"])
@@ -114,7 +114,7 @@ def test_a_frozen_encoder_stays_what_it_was(params: Sharpen, moves: bool) -> Non
 
 def test_figures_are_those_of_the_step() -> None:
     vaegan, (images, latents) = make(FROZEN), batch()
-    vaegan.losses(vaegan((images, latents)))
+    vaegan.losses_by_network(vaegan((images, latents)))
     figures = {name: float(metric.result()) for name, metric in vaegan.figures.items()}
     logits = np.asarray(vaegan.discriminator(images.astype(np.float32) / 255)["logit"])
     assert figures["logit_real"] == pytest.approx(logits.mean(), abs=1e-5)
