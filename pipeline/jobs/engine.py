@@ -68,7 +68,8 @@ def run(job: Job[T], source: Source[T], target: Target, options: Options) -> Sum
     ):
         resumed, before = len(space.finished), sum(part.rows for part in space.finished)
         if resumed:
-            log.info("resuming after %s finished part(s), %s rows", resumed, f"{before:,}")
+            done = sum(part.source_rows for part in space.finished)
+            log.info("resuming after %s finished part(s), %s rows", resumed, f"{done:,}")
         with explained(target.workspace):
             remarks = _write_parts(job, source, target, options, space)
         if _fingerprint(job, source, target, options) != fingerprint:

@@ -190,9 +190,8 @@ class Summary:
         if self.quarantined:
             lines.append(f"{self.quarantined:,} bad row(s) set aside in {self.quarantine}")
         share = "" if self.matrix_share is None else f" ({self.matrix_share:.0%} of the matrix rate)"
-        lines.append(
-            f"{self.seconds:.1f} s, {self.images_per_second:,.0f} images/s{share}, peak {self.peak_memory / 1e6:.0f} MB"
-        )
+        rate = f"{self.images_per_second:,.{0 if self.images_per_second >= 10 else 2}f} images/s"
+        lines.append(f"{self.seconds:.1f} s, {rate}{share}, peak {self.peak_memory / 1e6:.0f} MB")
         return "\n".join(lines)
 
     def _labels(self) -> str:
