@@ -1,5 +1,6 @@
 """Stage `explore`: build a static page from a bundle and the latents of the test images."""
 
+import gzip
 import html
 import json
 import shutil
@@ -15,18 +16,23 @@ from pipeline.exploring.node import SITE, bundle_scripts, node_modules
 from pipeline.exploring.serve import POLICY
 from pipeline.inference.bundle import open_bundle
 from pipeline.inference.manifest import Manifest
+from pipeline.inference.renderer import open_renderer
+from pipeline.inference.session import Decoder
 from pipeline.jobs.encoded import EncodedRows, read_encoded
 from pipeline.jobs.grid import tile
 from pipeline.measures.elbo import kl_per_latent
 from pipeline.shared.files import atomic_folder, sha256
-from pipeline.shared.interface import FLOAT32
+from pipeline.shared.interface import DECODER, ENCODER, FLOAT32, RENDERER
 
-SITE_FILE, SITE_SCHEMA = "site.json", 2
+SITE_FILE, SITE_SCHEMA = "site.json", 3
 RUNTIME = "ort-wasm-simd-threaded.wasm"
 NO_LABEL = 255
 COLUMNS = 100  # images in a row of the sheet
 LEVELS = 32  # of grey: a third smaller than with 256, and moves an image's latents by less than a dot's width
-OWN = ("*.html", "*.css", "*.svg", "*.js", "*.wasm", "*.txt", SITE_FILE, "data", "encoder", "decoder")
+OWN = (
+    *("*.html", "*.css", "*.svg", "*.js", "*.wasm", "*.wasm.gz", "*.txt", SITE_FILE, "data", "encoder", "decoder"),
+    "renderer",
+)
 PACKAGES = (  # whose licence notices are not in their code
     *(f"d3-{part}" for part in ("array", "color", "dispatch", "drag", "ease", "interpolate", "selection", "timer")),
     "d3-transition",
@@ -48,13 +54,17 @@ def build(exports: Path, latents: Path, prepared: Path, output: Path) -> dict[st
 
     Raises:
         ToolError: Node is missing, or the npm packages cannot be installed.
-        BundleError: a file of the bundle is missing or damaged.
+        BundleError: a model or a file of the bundle is missing, or damaged.
+        ModelError: the renderer is of another model than the decoder.
         DataError: the latents or the images are missing, or were not encoded by these models.
     """
     about, shown = open_bundle(exports), read_about(prepared)
-    missing = {"encoder", "decoder"} - set(about.models)
+    missing = {role.role for role in (ENCODER, DECODER, RENDERER)} - set(about.models)
     if missing:
-        raise BundleError(f"{exports} holds no {' and no '.join(sorted(missing))}; expected the output of `vae export`")
+        raise BundleError(
+            f"{exports} holds no {' and no '.join(sorted(missing))}, which the page needs; run `vae export` again"
+        )
+    open_renderer(Decoder(exports / DECODER.folder))  # refuses one of another model
     rows = _read_latents(latents, exports, about)
     images, _ = read_split(prepared, "test")
     if rows.index.max() >= len(images):
@@ -77,6 +87,7 @@ def build(exports: Path, latents: Path, prepared: Path, output: Path) -> dict[st
             "images": len(rows.index),
             "columns": COLUMNS,
             "step": step,
+            "nats": (about.validation or {}).get("negative_elbo"),
             "kl": _rounded(kl_per_latent(rows.z_mean, rows.z_log_var).mean(axis=0)),
             "plane": _principal_plane(rows.z_mean) if about.latent_dim > 2 else None,
             "files": {name: _describe(beside, path) for name, path in files.items()},
@@ -105,7 +116,8 @@ def _write_code(folder: Path, shown: About) -> None:
         page = page.replace(f"{{{{{name}}}}}", word if word is POLICY else html.escape(word))
     (folder / "index.html").write_text(page, encoding="utf-8")
     modules = node_modules()
-    shutil.copyfile(modules / "onnxruntime-web/dist" / RUNTIME, folder / RUNTIME)
+    runtime = (modules / "onnxruntime-web/dist" / RUNTIME).read_bytes()
+    (folder / f"{RUNTIME}.gz").write_bytes(gzip.compress(runtime, mtime=0))  # a quarter, on every server
     notices = (f"{name}\n\n{(modules / name / 'LICENSE').read_text(encoding='utf-8')}" for name in PACKAGES)
     (folder / "licences.txt").write_text("\n\n".join(notices), encoding="utf-8")
 
@@ -130,9 +142,12 @@ def _write_sheet(path: Path, images: NDArray[np.uint8]) -> None:
 
 
 def _copy_models(exports: Path, about: Manifest, folder: Path) -> dict[str, str]:
-    """Copy the models that the page runs; the encoder as fp16, which is half the size and accurate enough."""
-    decoder, encoder = about.models["decoder"].variants, about.models["encoder"].variants
-    chosen = {"decoder": decoder[FLOAT32].file, "encoder": encoder.get("fp16", encoder[FLOAT32]).file}
+    """Copy the models that the page runs; the encoder as fp16, which is half the size and accurate enough.
+
+    With 28 by 28 pixels the renderer is the float32 decoder.
+    """
+    renderer, decoder, encoder = (about.models[role.role].variants for role in (RENDERER, DECODER, ENCODER))
+    chosen = {"renderer": renderer[FLOAT32].file, "encoder": encoder.get("fp16", encoder[FLOAT32]).file}
     if "int8" in decoder:
         chosen["decoder_int8"] = decoder["int8"].file
     for file in chosen.values():

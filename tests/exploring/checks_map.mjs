@@ -16,16 +16,6 @@ export const MAP = {
     assert.ok(figures.largest_difference <= 1e-4, `off by ${figures.largest_difference}`);
   },
 
-  async "shows on the canvas what it decoded"({ page }) {
-    await rest(page);
-    const [shown, decoded] = await page.evaluate(async () => {
-      const { models, store } = window.explorer;
-      const { data } = document.getElementById("digit").getContext("2d").getImageData(0, 0, 28, 28);
-      return [[...data].filter((_, i) => i % 4 === 3), [...(await models.decode(store.state.z)).pixels]];
-    });
-    near(shown, decoded.map((value) => value * 255), 1, "a pixel");
-  },
-
   async "the pointer or a finger moves the point and the digit"(of) {
     const { page, task } = of;
     await point(of, 0.5, 0.5);

@@ -6,8 +6,11 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 
 from pipeline.errors import PipelineError
@@ -17,6 +20,8 @@ from pipeline.inference.session import Encoder
 from pipeline.jobs.encode import encode
 from pipeline.jobs.job import Options
 from pipeline.jobs.target import open_target
+from pipeline.shared.interface import MODEL_FILE, RENDERER, TEST_DATA
+from pipeline.shared.spline import PIXELS
 from pipeline.sources.images import open_images
 from tests import onnx_models
 
@@ -47,17 +52,54 @@ def material(prepared_sample: Path, tmp_path_factory: pytest.TempPathFactory) ->
     def make(latent_dim: int) -> Material:
         exports = tmp_path_factory.mktemp(f"exports{latent_dim}")
         onnx_models.save_bundle(exports, latent_dim)
-        for role in ("encoder", "decoder"):
+        save_renderer(exports / "renderer", latent_dim)
+        for role in ("encoder", "decoder", "renderer"):
             for file in (exports / role).glob("*.onnx"):
                 model = onnx.load(file)
                 onnx.helper.set_model_props(model, METADATA | {"role": role, "latent_dim": str(latent_dim)})
                 onnx.save(model, file)
+        for role in ("encoder", "decoder"):
             onnx_models.write_manifest(exports / role, [role], latent_dim)
-        onnx_models.write_manifest(exports, ["encoder", "decoder"], latent_dim)
+        write_manifest(exports, latent_dim)
         encode_test_digits(exports, prepared_sample, exports / "latents/test")
         return Material(exports, exports / "latents/test", prepared_sample)
 
     return make
+
+
+def save_renderer(folder: Path, latent_dim: int) -> None:
+    """Write the renderer of `onnx_models.decoder`, with the files that a manifest has to list."""
+    from pipeline.exporting.renderer import append_rendering, view_inputs  # noqa: PLC0415  (imports Keras)
+
+    model = onnx_models.decoder(latent_dim)
+    *_, sigmoid, reshape = model.graph.node
+    reshape.input[0] = sigmoid.input[0]
+    reshape.output[0] = model.graph.output[0].name = "logits_of_pixels"
+    model.graph.node.remove(sigmoid)
+    append_rendering(model, PIXELS)
+    onnx.checker.check_model(model, full_check=True)
+    vectors = onnx_models.save(model, folder) / TEST_DATA
+    vectors.mkdir()
+    inputs = [np.zeros((1, latent_dim), np.float32), *view_inputs(0)]
+    feeds = {tensor.name: values for tensor, values in zip(RENDERER.inputs, inputs, strict=True)}
+    (image,) = ort.InferenceSession(folder / MODEL_FILE).run(None, feeds)
+    for number, (name, values) in enumerate(feeds.items()):
+        onnx_models.save_vector(values, name, vectors / f"input_{number}.pb")
+    onnx_models.save_vector(image, "image", vectors / "output_0.pb")
+
+
+def write_manifest(exports: Path, latent_dim: int, **changes: Any) -> None:
+    """Write the manifest of the whole bundle, but for the `changes`."""
+    inputs, outputs = ([str(t.resolved(latent_dim)) for t in some] for some in (RENDERER.inputs, RENDERER.outputs))
+    renderer = {
+        "file": f"{RENDERER.folder}/{MODEL_FILE}",
+        "inputs": inputs,
+        "outputs": outputs,
+        "test_data": f"{RENDERER.folder}/{TEST_DATA}",
+    }
+    validation = {"negative_elbo": float(METADATA["validation_negative_elbo"])}
+    more = {"renderer": renderer, "validation": validation} | changes
+    onnx_models.write_manifest(exports, ["encoder", "decoder"], latent_dim, **more)
 
 
 def encode_test_digits(exports: Path, prepared: Path, output: Path) -> None:

@@ -141,7 +141,7 @@ def inputs(exports: Path, prepared: Path, folder: Path) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("check", names("checks_page.mjs", "checks_map.mjs", "checks_digits.mjs"))
+@pytest.mark.parametrize("check", names("checks_page.mjs", "checks_map.mjs", "checks_look.mjs", "checks_digits.mjs"))
 @pytest.mark.parametrize(("size", "latent_dim"), VARIANTS)
 def test_the_page(drive: Callable[..., dict[str, Any]], size: str, latent_dim: int, check: str) -> None:
     failure = drive(size, latent_dim)["results"][check]

@@ -1,5 +1,6 @@
 """The page's files."""
 
+import gzip
 import hashlib
 import json
 import os
@@ -11,17 +12,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.errors import BundleError, DataError, FormatError, OutputError
+from pipeline.errors import BundleError, DataError, FormatError, ModelError, OutputError
 from pipeline.exploring import node
 from pipeline.exploring.build import build
 from pipeline.exploring.node import SITE, ToolError
 from pipeline.exploring.serve import POLICY
 from pipeline.measures.elbo import kl_per_latent
-from tests.exploring.conftest import Material, need_node
+from tests import onnx_models
+from tests.exploring.conftest import Material, need_node, write_manifest
 
 Make = Callable[[int], Material]
 
@@ -31,7 +34,7 @@ def test_the_site_holds_what_it_lists(site: Callable[[int], Path], latent_dim: i
     folder = site(latent_dim)
     about = json.loads((folder / "site.json").read_text())
     assert about["latent_dim"] == latent_dim == len(about["kl"]) == len(about["step"])
-    assert set(about["files"]) == {"latents", "images", "decoder", "decoder_int8", "encoder"}
+    assert set(about["files"]) == {"latents", "images", "renderer", "decoder_int8", "encoder"}
     for listed in about["files"].values():
         content = (folder / listed["path"]).read_bytes()
         assert len(content) == listed["bytes"]
@@ -103,6 +106,8 @@ def test_the_page_speaks_of_what_the_data_show(noun: str, drawn: str, material: 
 def test_the_whole_site_is_small(site: Callable[[int], Path]) -> None:
     files = [file for file in site(2).rglob("*") if file.is_file()]
     assert sum(file.stat().st_size for file in files) < 24e6
+    ours = [file for file in files if file.suffix == ".onnx"]  # those of `compact` have 10 MB
+    assert sum(file.stat().st_size for file in set(files) - set(ours)) < 14e6
 
 
 def test_a_second_build_gives_the_same_bytes(material: Make, site: Callable[[int], Path], tmp_path: Path) -> None:
@@ -127,6 +132,46 @@ def test_a_damaged_bundle_is_refused(material: Make, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="decoder"):
         build(tmp_path / "exports", of.latents, of.prepared, tmp_path / "web")
     assert not (tmp_path / "web").exists()
+
+
+def test_a_bundle_without_a_renderer_is_refused(material: Make, tmp_path: Path) -> None:
+    """As older releases wrote them."""
+    of = material(1)
+    exports = shutil.copytree(of.exports, tmp_path / "exports", ignore=shutil.ignore_patterns("renderer"))
+    onnx_models.write_manifest(exports, ["encoder", "decoder"], 1)
+    with pytest.raises(BundleError, match="holds no renderer, which the page needs; run `vae export` again"):
+        build(exports, of.latents, of.prepared, tmp_path / "web")
+
+
+def test_a_renderer_of_another_model_is_refused(material: Make, tmp_path: Path) -> None:
+    of = material(1)
+    exports = shutil.copytree(of.exports, tmp_path / "exports")
+    for role, digest in (("decoder", "1" * 64), ("renderer", "2" * 64)):
+        model = onnx.load(exports / role / "model.onnx")
+        model.metadata_props.add(key="params_sha256", value=digest)
+        onnx.save(model, exports / role / "model.onnx")
+    onnx_models.write_manifest(exports / "decoder", ["decoder"], 1)
+    write_manifest(exports, 1)
+    with pytest.raises(ModelError, match="are of two models: their params_sha256 is 111111111111 and 222222222222"):
+        build(exports, of.latents, of.prepared, tmp_path / "web")
+
+
+def test_the_runtime_is_packed(site: Callable[[int], Path]) -> None:
+    modules = node.node_modules()
+    (packed,) = site(1).glob("*.wasm.gz")
+    runtime = modules / "onnxruntime-web/dist" / packed.stem
+    assert gzip.decompress(packed.read_bytes()) == runtime.read_bytes()
+
+
+def test_the_page_says_how_well_the_model_fits_where_the_bundle_does(
+    material: Make, site: Callable[[int], Path], tmp_path: Path
+) -> None:
+    assert json.loads((site(20) / "site.json").read_text())["nats"] == pytest.approx(543.21)
+    of = material(20)
+    exports = shutil.copytree(of.exports, tmp_path / "exports")
+    write_manifest(exports, 20, validation=None)
+    build(exports, of.latents, of.prepared, tmp_path / "web")
+    assert json.loads((tmp_path / "web/site.json").read_text())["nats"] is None
 
 
 def test_latents_of_another_model_are_refused(material: Make, tmp_path: Path) -> None:

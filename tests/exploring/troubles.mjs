@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { gunzipSync } from "node:zlib";
 
 const fetched = async (task, path) => Buffer.from(await (await fetch(task.url + path)).arrayBuffer());
 
@@ -33,32 +34,39 @@ const foreign = (path, pattern) => async (of) => {
   const body = await fetched(of.task, path);
   const site = JSON.parse(await fetched(of.task, "site.json"));
   const sha256 = createHash("sha256").update(body).digest("hex");
-  site.files.decoder = { ...site.files.decoder, bytes: body.length, sha256 };
+  site.files.renderer = { ...site.files.renderer, bytes: body.length, sha256 };
   await of.page.route("**/site.json", (route) => route.fulfill({ json: site }));
-  await of.page.route("**/decoder/model.onnx", (route) => route.fulfill({ body }));
+  await of.page.route("**/renderer/model.onnx", (route) => route.fulfill({ body }));
   await told(of, pattern);
 };
 
 export const TROUBLES = {
-  "a lost model": lost("decoder/model.onnx"),
+  "a lost model": lost("renderer/model.onnx"),
   "lost latents": lost("data/latents.bin"),
   "a lost site.json": lost("site.json"),
-  "a lost runtime": lost("ort-wasm-simd-threaded.wasm"),
+  "a lost runtime": lost("ort-wasm-simd-threaded.wasm.gz"),
   "a lost worker": lost("worker.js", /worker\.js could not be started/),
 
   "an altered model": other(
-    "decoder/model.onnx",
+    "renderer/model.onnx",
     flipped,
-    /decoder\/model\.onnx is not the file .* it has the SHA-256 [0-9a-f]{12}…, expected [0-9a-f]{12}…/,
+    /renderer\/model\.onnx is not the file .* it has the SHA-256 [0-9a-f]{12}…, expected [0-9a-f]{12}…/,
   ),
   "altered latents": other("data/latents.bin", flipped, /data\/latents\.bin is not the file .* SHA-256/),
-  "a model that is cut short": other("decoder/model.onnx", (bytes) => bytes.subarray(1000), /bytes, expected [\d,]+/),
-  "a page where the model should be": other("decoder/model.onnx", () => "<!doctype html>", /it has 15 bytes/),
+  "a model that is cut short": other("renderer/model.onnx", (bytes) => bytes.subarray(1000), /bytes, expected [\d,]+/),
+  "a page where the model should be": other("renderer/model.onnx", () => "<!doctype html>", /it has 15 bytes/),
   "a site.json of something else": other("site.json", () => '{"schema": 99}', /site\.json is not what this page expects/),
-  "a runtime that is damaged": other("ort-wasm-simd-threaded.wasm", (bytes) => bytes.subarray(0, 5000), /cannot be run/),
+  "a runtime that is damaged": other("ort-wasm-simd-threaded.wasm.gz", (bytes) => bytes.subarray(0, 5000), /wasm\.gz is damaged/),
 
-  "a foreign model": foreign("encoder/model_fp16.onnx", /decoder\/model\.onnx is another model: it has image, z_/),
-  "a file that is no model": foreign("icon.svg", /decoder\/model\.onnx cannot be run/),
+  async "a runtime that the server unpacked does no harm"({ page, visit, task }) {
+    const body = gunzipSync(await fetched(task, "ort-wasm-simd-threaded.wasm.gz"));
+    await page.route("**/*.wasm.gz", (route) => route.fulfill({ body }));
+    await visit(page);
+    assert.ok(await page.locator("#map").isVisible());
+  },
+
+  "a foreign model": foreign("encoder/model_fp16.onnx", /renderer\/model\.onnx is another model: it has image, z_/),
+  "a file that is no model": foreign("icon.svg", /renderer\/model\.onnx cannot be run/),
 
   async "a model with other latents"(of) {
     const site = JSON.parse(await fetched(of.task, "site.json"));
@@ -68,8 +76,8 @@ export const TROUBLES = {
   },
 
   async "a server that is gone"(of) {
-    await of.page.route("**/decoder/model.onnx", (route) => route.abort());
-    await told(of, /decoder\/model\.onnx could not be loaded: the server does not answer/);
+    await of.page.route("**/renderer/model.onnx", (route) => route.abort());
+    await told(of, /renderer\/model\.onnx could not be loaded: the server does not answer/);
   },
 
   async "no SIMD"({ task, visit, launch }) {

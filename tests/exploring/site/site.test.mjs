@@ -3,19 +3,28 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { createServer } from "node:http";
 import test from "node:test";
-import { kindOf, nameOf, Problem, readFile, readLatents, readSite } from "../../../pipeline/exploring/site/src/site";
+import { gzipSync } from "node:zlib";
+import {
+  kindOf,
+  nameOf,
+  Problem,
+  readFile,
+  readLatents,
+  readSite,
+  unzip,
+} from "../../../pipeline/exploring/site/src/site";
 import { near } from "./near.mjs";
 
 // Two digits with two latents: int16, the low byte first, then the labels.
 const LATENTS = Uint8Array.of(1, 0, 0, 1, 0xff, 0xff, 0, 0x80, 7, 255);
 const FILE = { path: "data/latents.bin", bytes: 10, sha256: createHash("sha256").update(LATENTS).digest("hex") };
-const SITE = { schema: 2, latent_dim: 2, images: 2, step: [0.5, 0.001], files: { latents: FILE } };
+const SITE = { schema: 3, latent_dim: 2, images: 2, step: [0.5, 0.001], files: { latents: FILE } };
 const FILES = {
   "/good/site.json": JSON.stringify(SITE),
   "/good/data/latents.bin": LATENTS,
   "/altered/data/latents.bin": LATENTS.toReversed(),
   "/short/data/latents.bin": LATENTS.subarray(1),
-  "/newer/site.json": JSON.stringify({ ...SITE, schema: 3 }),
+  "/newer/site.json": JSON.stringify({ ...SITE, schema: 4 }),
   "/foreign/site.json": "<!doctype html>",
 };
 
@@ -64,4 +73,10 @@ test("an image is called by its class, or by its row where it has none", () => {
   assert.deepEqual(names, ["bag", "boot", "number 2"]);
   assert.equal(nameOf({ ...shop, classes: [] }, labels, 0), "number 0");
   assert.deepEqual([kindOf(shop), kindOf({ ...shop, noun: "letter" })], ["class", "letter"]);
+});
+
+test("a gzip file is unpacked, unless the server did that", async () => {
+  const packed = new Uint8Array(gzipSync(LATENTS));
+  for (const bytes of [packed, LATENTS]) assert.deepEqual(new Uint8Array(await unzip(bytes, "x.gz")), LATENTS);
+  await assert.rejects(unzip(packed.slice(0, 15), "x.gz"), /^Error: x\.gz is damaged\. Copy the whole folder/);
 });

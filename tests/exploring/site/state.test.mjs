@@ -23,6 +23,9 @@ const CHANGES = {
   "an empty drawing": { drawing: zeros },
   "a drawing without background": { drawing: full },
   comparison: { compare: true },
+  "a part of the image": { look: { x: 0.25, y: 0.625, zoom: 1024 } },
+  softness: { softness: 0.1 },
+  "the image in the whole window": { large: true },
 };
 
 for (const [name, changes] of Object.entries(CHANGES))
@@ -52,6 +55,10 @@ for (const [name, fragment] of Object.entries({
   "a point of another model": "z=1,2&a=1,2,3,4",
   "a point that is no number": "z=1,x,3",
   "a view that is too far out": "view=0,0,0.01",
+  "a look that is wider than the image": "look=0.5,0.5,0.9",
+  "a softness below the renderer's": "soft=0.01",
+  "a softness above what was trained": "soft=2",
+  "a softness that is none": "soft=sharp",
   "names that do not exist": "plane=nothing&layer=__proto__&hide=qq",
   "a drawing that is no base64": "drawing=%%%",
   "a drawing that is too short": "drawing=AP8A_wD_",
@@ -61,6 +68,10 @@ for (const [name, fragment] of Object.entries({
   test(`the page opens as it is at first with ${name}`, () => {
     assert.deepEqual(fromAddress(`#${fragment}`, FIRST), initial(FIRST));
   });
+
+test("a look beyond the border is moved into the image", () => {
+  assert.deepEqual(fromAddress("look=2,-1,4", FIRST).look, { x: 0.875, y: 0.125, zoom: 4 });
+});
 
 test("a model with two latents has no principal plane to show", () => {
   assert.equal(fromAddress("plane=principal", Float32Array.of(0, 0)).plane, "latents");

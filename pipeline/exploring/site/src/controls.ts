@@ -4,6 +4,7 @@ import { byActivity } from "./plane";
 import { kindOf, type Latents, type Site } from "./site";
 import { type State, type Store, WHOLE } from "./state";
 import { readTheme, whenThemeChanges } from "./theme";
+import { LEAST_SOFTNESS } from "./view";
 
 /** A slider for each latent, the most active first. */
 export function buildSliders(store: Store, site: Site): void {
@@ -34,6 +35,21 @@ export function buildSliders(store: Store, site: Site): void {
   find("draw-prior").addEventListener("click", () =>
     store.change({ z: Float32Array.from({ length: site.latent_dim }, gaussian), held: true }),
   );
+}
+
+/** How sharp edges are, on a logarithmic scale: what is felt is the ratio. */
+export function buildSoftness(store: Store): void {
+  const input = find<HTMLInputElement>("softness");
+  const output = find("softness-value");
+  input.min = String(Math.ceil(Math.log10(LEAST_SOFTNESS) * 100) / 100);
+  input.addEventListener("input", () => store.change({ softness: +(10 ** input.valueAsNumber).toPrecision(3) }));
+  const show = ({ softness }: State) => {
+    input.value = String(Math.log10(softness));
+    output.textContent = softness.toFixed(softness < 0.1 ? 3 : 2);
+    input.ariaValueText = softness === 1 ? "1, as trained" : String(softness);
+  };
+  show(store.state);
+  store.listen((state, changed) => changed.has("softness") && show(state));
 }
 
 /** Box & Muller (1958). */

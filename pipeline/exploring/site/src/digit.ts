@@ -1,40 +1,37 @@
-/** The image at the point: decoded as it moves, described in words, and compared with int8 on request. */
-import { complain, find, settled, words } from "./dom";
+/** The image at the point: drawn as it moves with as many pixels as the screen has for it, and described in words. */
+import { Comparison } from "./compare";
+import { find, settled, words } from "./dom";
+import { picture } from "./draw";
 import type { LatentMap } from "./map";
 import { latest, type Models } from "./models";
-import { describe, paint } from "./paint";
+import { context, describe, deviceSide } from "./paint";
 import { nearest } from "./plane";
 import { type Latents, nameOf, type Site } from "./site";
 import type { State, Store } from "./state";
 import { whenThemeChanges } from "./theme";
+import { Times } from "./times";
+import { inside } from "./view";
 
+const FRAME = 14; // milliseconds that drawing may take while something moves
+const REST = 120; // milliseconds after which it counts as resting
 const touch = matchMedia("(hover: none)");
-const KEPT = 101; // the last times, whose median is shown
 
-export class Times {
-  readonly #times: number[] = [];
-  #warm = false;
-
-  /** The first time is ignored, since the runtime allocates memory then. */
-  add(milliseconds: number): void {
-    if (this.#warm) this.#times.push(milliseconds);
-    this.#warm = true;
-    if (this.#times.length > KEPT) this.#times.shift();
-  }
-
-  toString(): string {
-    const sorted = [...this.#times].sort((a, b) => a - b);
-    const median = sorted[sorted.length >> 1];
-    return sorted.length ? `${median < 0.1 ? "under 0.1" : median.toFixed(1)} ms` : "not yet";
-  }
+interface Wanted extends Pick<State, "z" | "look" | "softness"> {
+  /** Whether it may take longer than a frame. */
+  resting: boolean;
 }
 
 export class DigitView {
   readonly #canvas = find<HTMLCanvasElement>("digit");
-  readonly #quantised = find<HTMLCanvasElement>("digit-int8");
-  readonly times = { decoder: new Times(), decoder_int8: new Times() };
-  #pixels: Float32Array | null = null;
+  readonly #comparison: Comparison;
   readonly #say = settled(500, () => this.#announce());
+  readonly #drawNext = latest((wanted: Wanted) => this.#draw(wanted));
+  readonly #sharpen = settled(REST, () => this.#ask(true));
+  #newest: Wanted | null = null;
+  /** Pixels along a side that are drawn within a frame: what a slow machine does until it is known better. */
+  #quick = 400;
+  /** Of pictures with all pixels of the screen. */
+  readonly times = new Times(0);
 
   constructor(
     readonly store: Store,
@@ -42,54 +39,79 @@ export class DigitView {
     readonly map: LatentMap,
     readonly site: Site,
     readonly latents: Latents,
-    readonly whenDecoded: () => void,
+    readonly whenDrawn: () => void,
   ) {
-    const decode = latest((state: State) => this.#decode(state));
+    this.#comparison = new Comparison(store, models, map, whenDrawn);
     store.listen((state, changed) => {
-      if (changed.has("z") || changed.has("compare")) decode(state);
+      if (changed.has("z") || changed.has("look") || changed.has("softness")) this.#ask();
       this.#write(state);
     });
-    whenThemeChanges(() => decode(store.state));
-    const compare = find<HTMLInputElement>("compare");
-    compare.addEventListener("change", () => store.change({ compare: compare.checked }));
+    whenThemeChanges(() => this.#ask());
+    new ResizeObserver(() => this.#ask()).observe(this.#canvas);
+    addEventListener("resize", () => this.#ask()); // the browser's own zoom
     this.#write(store.state);
   }
 
+  get int8(): Times | null {
+    return this.store.state.compare ? this.#comparison.times : null;
+  }
+
   async first(): Promise<void> {
-    await this.#decode(this.store.state);
+    await this.#draw(this.#wish(true));
     this.#announce();
   }
 
-  async #decode({ z, compare }: State): Promise<void> {
-    const { pixels, milliseconds } = await this.models.decode(z);
-    this.times.decoder.add(milliseconds);
-    this.#pixels = pixels;
-    paint(this.#canvas, pixels, this.map.theme.ink);
+  #wish(resting: boolean): Wanted {
+    const { z, look, softness } = this.store.state;
+    this.#newest = { z, look, softness, resting };
+    return this.#newest;
+  }
+
+  #ask(resting = false): void {
+    this.#drawNext(this.#wish(resting));
+  }
+
+  async #draw(wanted: Wanted): Promise<void> {
+    const full = deviceSide(this.#canvas);
+    const side = wanted.resting ? full : Math.min(full, this.#quick);
+    if (side < full) this.#sharpen();
+    const drawn = await picture(
+      this.models,
+      { z: wanted.z, view: inside(wanted.look, full), side, softness: wanted.softness },
+      this.map.theme.ink,
+      () => wanted !== this.#newest && wanted.resting, // what moves is shown, though it is late
+    );
+    if (!drawn) return;
+    await this.#paint(drawn.image, full);
+    if (side === full) this.#learn(side, drawn.milliseconds);
+    this.#caption(wanted, full);
     this.#say();
-    await this.#compare(z, compare);
-    this.whenDecoded();
+    this.whenDrawn();
   }
 
-  async #compare(z: Float32Array, wanted: boolean): Promise<void> {
-    const problem = find("compare-problem");
-    complain(problem);
-    if (!wanted) return;
-    try {
-      const { pixels, milliseconds } = await this.models.decode(z, 1, "decoder_int8");
-      this.times.decoder_int8.add(milliseconds);
-      paint(this.#quantised, pixels, this.map.theme.ink);
-      let largest = 0;
-      for (const [i, value] of pixels.entries())
-        largest = Math.max(largest, Math.abs(value - (this.#pixels?.[i] ?? 0)));
-      find("int8-caption").textContent = `int8, differs by at most ${largest.toFixed(3)}`;
-    } catch (error) {
-      complain(problem, error);
-    }
+  async #paint(image: ImageData, full: number): Promise<void> {
+    const enlarged = image.width < full ? await createImageBitmap(image) : null;
+    if (this.#canvas.width !== full) this.#canvas.width = this.#canvas.height = full;
+    const to = context(this.#canvas);
+    if (!enlarged) return to.putImageData(image, 0, 0);
+    to.clearRect(0, 0, full, full);
+    to.drawImage(enlarged, 0, 0, full, full);
   }
 
-  #write({ z, held, compare }: State): void {
-    find<HTMLInputElement>("compare").checked = compare;
-    find("int8").hidden = !compare;
+  #learn(side: number, milliseconds: number): void {
+    if (side !== this.times.side) this.times.restart(side);
+    this.times.add(milliseconds);
+    const typical = this.times.median;
+    if (typical) this.#quick = Math.floor(side * Math.sqrt(FRAME / typical));
+  }
+
+  #caption({ look }: Wanted, side: number): void {
+    const { zoom } = inside(look, side);
+    const far = zoom < 10 ? zoom.toFixed(1) : Math.round(zoom).toLocaleString("en");
+    find("digit-caption").textContent = `${side} × ${side} pixels${zoom > 1 ? `, ${far}×` : ""}`;
+  }
+
+  #write({ z, held }: State): void {
     find("point").textContent = `z = ${words(z)}`;
     find("held").textContent = touch.matches
       ? "Move a finger over the map to move the point."

@@ -1,7 +1,8 @@
 /** Opens the page, or says what is missing. */
-import { buildChoices, buildLegend, buildSliders } from "./controls";
+import { buildChoices, buildLegend, buildSliders, buildSoftness } from "./controls";
 import { DigitView } from "./digit";
 import { find, settled } from "./dom";
+import { buildLook } from "./look";
 import { LatentMap } from "./map";
 import { Models } from "./models";
 import { buildPad } from "./pad";
@@ -10,6 +11,7 @@ import { buildPins } from "./pins";
 import { buildPlaced } from "./placed";
 import { latentPlane, principalPlane } from "./plane";
 import { save } from "./save";
+import { buildSaveDigit } from "./savedigit";
 import { Problem, readLatents, readSite } from "./site";
 import { fromAddress, type State, Store, toAddress } from "./state";
 
@@ -28,7 +30,7 @@ async function start(): Promise<void> {
   const reading = readSite(base);
   const models = new Models(reading, base);
   const site = await reading;
-  const [latents, opened] = await Promise.all([readLatents(site, base), models.open("decoder")]);
+  const [latents, opened] = await Promise.all([readLatents(site, base), models.open("renderer")]);
   // With many latents the origin does not decode to an image of the data, so the page starts at the first test image.
   const first = site.latent_dim > 2 ? latents.z.slice(0, site.latent_dim) : new Float32Array(site.latent_dim);
   const store = new Store(fromAddress(location.hash, first));
@@ -48,12 +50,15 @@ async function start(): Promise<void> {
 
   const tell = buildPanel(site, opened);
   const digit = new DigitView(store, models, map, site, latents, () => tell(digit));
+  buildLook(store);
+  buildSoftness(store);
   buildSliders(store, site);
   buildLegend(store, site, latents);
   buildChoices(store, site, (factor) => map.zoomBy(factor));
   buildPins(store, site, models, map);
   buildPad(store, site, models, map);
   buildPlaced(store, site, models, map, latents);
+  buildSaveDigit(store, site, models, map, say);
   shareByAddress(store, first);
   find("save").addEventListener("click", () =>
     save(map, store.state).then(

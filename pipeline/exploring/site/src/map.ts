@@ -73,6 +73,11 @@ export class LatentMap {
     this.#resize();
   }
 
+  /** The distance from the middle that the map reaches at zoom 1. */
+  get radius() {
+    return this.#dots.radius;
+  }
+
   get theme() {
     return this.#theme;
   }
@@ -113,7 +118,7 @@ export class LatentMap {
     }
     if (changed.has("hidden") || changed.has("layer")) this.#drawBase();
     if (changed.has("layer") && state.layer === "dots") this.#manifold.clear();
-    if (changed.has("view") || changed.has("layer")) this.#decodeGrid();
+    if (changed.has("view") || changed.has("layer") || changed.has("softness")) this.#decodeGrid();
     else if (changed.has("z") && state.layer !== "dots" && this.#acrossOf(state.z) !== this.#across) this.#decodeGrid();
     this.#drawMarks();
   }
@@ -191,10 +196,10 @@ export class LatentMap {
   }
 
   async #updateManifold(): Promise<void> {
-    const { layer, z } = this.store.state;
+    const { layer, z, softness } = this.store.state;
     if (layer === "dots") return;
     this.#across = this.#acrossOf(z);
-    if (await this.#manifold.update(this.#frame, this.plane, z, this.#theme)) this.#drawBase();
+    if (await this.#manifold.update(this.#frame, this.plane, z, softness, this.#theme)) this.#drawBase();
   }
 
   #paintBase(): void {

@@ -1,12 +1,13 @@
 /** The models as the page sees them: called in any order, loaded when first needed. */
-import type { Answer, Opened, Ran, Request } from "./protocol";
+import { SIDE } from "./paint";
+import type { Answer, Given, Opened, Ran, Request } from "./protocol";
 import { type ModelName, Problem, type Site } from "./site";
+import { PICTURE, type Pixels, pixelsOf } from "./view";
 
 type Unnumbered<T> = T extends unknown ? Omit<T, "id"> : never;
-export type Variant = "decoder" | "decoder_int8";
 
-export interface Decoded {
-  /** Grey levels in [0, 1], `[rows, 28, 28]`; 1 is ink. */
+export interface Drawn {
+  /** Grey levels in [0, 1], `[count, height, width]`; 1 is ink. */
   pixels: Float32Array;
   milliseconds: number;
 }
@@ -56,17 +57,39 @@ export class Models {
     return opened;
   }
 
-  async decode(z: Float32Array, rows = 1, variant: Variant = "decoder"): Promise<Decoded> {
-    await this.open(variant);
-    const { outputs, milliseconds } = await this.#ask<Ran>({ kind: "run", name: variant, rows, values: z });
-    return { pixels: outputs.image, milliseconds };
+  /** Draws the images of `count` latents, with the pixels that are asked for. */
+  render(z: Float32Array, count: number, { rows, columns, pixel, softness }: Pixels): Promise<Drawn> {
+    return this.#draw("renderer", {
+      z: { values: z, shape: [count, z.length / count] },
+      rows: { values: rows, shape: [rows.length] },
+      columns: { values: columns, shape: [columns.length] },
+      pixel: { values: Float32Array.of(pixel), shape: [1] },
+      softness: { values: Float32Array.of(softness), shape: [1] },
+    });
+  }
+
+  /** Images of 28 by 28 pixels, as the decoder gives them. */
+  decode(z: Float32Array, count = 1): Promise<Drawn> {
+    return this.render(z, count, pixelsOf(PICTURE, SIDE, 1));
+  }
+
+  /** The same by the int8 decoder. */
+  decodeInt8(z: Float32Array): Promise<Drawn> {
+    return this.#draw("decoder_int8", { z: { values: z, shape: [1, z.length] } });
   }
 
   /** Encodes one image: uint8 `[28, 28]`, 255 is ink. */
   async encode(image: Uint8Array): Promise<Encoded> {
     await this.open("encoder");
-    const { outputs } = await this.#ask<Ran>({ kind: "run", name: "encoder", rows: 1, values: image });
+    const inputs = { image: { values: image, shape: [1, SIDE, SIDE] } };
+    const { outputs } = await this.#ask<Ran>({ kind: "run", name: "encoder", inputs });
     return { mean: outputs.z_mean, logVar: outputs.z_log_var };
+  }
+
+  async #draw(name: ModelName, inputs: Record<string, Given>): Promise<Drawn> {
+    await this.open(name);
+    const { outputs, milliseconds } = await this.#ask<Ran>({ kind: "run", name, inputs });
+    return { pixels: outputs.image, milliseconds };
   }
 
   #ask<T>(request: Unnumbered<Request>): Promise<T> {

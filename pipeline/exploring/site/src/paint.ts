@@ -1,5 +1,6 @@
 /** Paints images on canvases. */
 
+/** The data's pixels along a side of an image. */
 export const SIDE = 28;
 export const PIXELS = SIDE * SIDE;
 
@@ -9,17 +10,39 @@ export function context(canvas: HTMLCanvasElement): CanvasRenderingContext2D {
   return found;
 }
 
-/** `rows` images in the colour `#rrggbb`, `columns` side by side; a pixel in [0, 1] is the opacity of its ink. */
-export function inked(pixels: ArrayLike<number>, colour: string, rows = 1, columns = rows): ImageData {
-  const [red, green, blue] = [1, 3, 5].map((start) => Number.parseInt(colour.slice(start, start + 2), 16));
-  const image = new ImageData(columns * SIDE, Math.ceil(rows / columns) * SIDE);
-  for (let i = 0; i < rows * PIXELS; i++) {
-    const digit = Math.floor(i / PIXELS);
-    const x = (digit % columns) * SIDE + (i % SIDE);
-    const y = Math.floor(digit / columns) * SIDE + Math.floor((i % PIXELS) / SIDE);
-    image.data.set([red, green, blue, Math.round(pixels[i] * 255)], (y * image.width + x) * 4);
-  }
+/** The parts of the colour `#rrggbb`, from 0 to 255. */
+export function channels(colour: string): number[] {
+  return [1, 3, 5].map((start) => Number.parseInt(colour.slice(start, start + 2), 16));
+}
+
+/** Rows of pixels in the colour `#rrggbb`; a pixel in [0, 1] is the opacity of its ink. */
+export function inked(pixels: ArrayLike<number>, colour: string, width = SIDE): ImageData {
+  const [red, green, blue] = channels(colour);
+  const image = new ImageData(width, pixels.length / width);
+  const whole = new Uint32Array(image.data.buffer); // four bytes at once: every browser's machine is little-endian
+  const ink = (blue << 16) | (green << 8) | red;
+  for (let i = 0; i < pixels.length; i++) whole[i] = ((pixels[i] * 255 + 0.5) << 24) | ink;
   return image;
+}
+
+/** Paints square images, which lie one below the other in `pixels`, each with its corner at its place. */
+export function paintEach(
+  to: CanvasRenderingContext2D,
+  pixels: Float32Array,
+  colour: string,
+  side: number,
+  placeOf: (i: number) => [number, number],
+): void {
+  const images = inked(pixels, colour, side);
+  for (let i = 0; i * side < images.height; i++) {
+    const [x, y] = placeOf(i);
+    to.putImageData(images, x, y - i * side, 0, i * side, side, side);
+  }
+}
+
+/** Device pixels that a square element is wide on the screen. */
+export function deviceSide({ clientWidth }: HTMLElement): number {
+  return Math.max(1, Math.round(clientWidth * devicePixelRatio));
 }
 
 /** Paints an image with grey levels in [0, 1] on a canvas of 28 by 28 pixels. */

@@ -7,20 +7,19 @@ import type { Site } from "./site";
 export function buildPanel(site: Site, { metadata, runtime }: Opened): (digit: DigitView) => void {
   const said = (key: string) => metadata[key] ?? "not stated in the file";
   const source = said("data_source");
-  const nats = Number(metadata.validation_negative_elbo);
   const time = make("dd", {}, "…");
   const facts: [string, string | HTMLElement][] = [
     ["Data source", source === "sample" ? "sample (5,000 digits from a package)" : source],
     [
       "Negative ELBO",
-      Number.isFinite(nats) ? `${nats.toFixed(2)} nats, on validation ${site.noun}s` : "not stated in the file",
+      site.nats === null ? "not stated in the bundle" : `${site.nats.toFixed(2)} nats, on validation ${site.noun}s`,
     ],
     ["Latents", said("latent_dim")],
-    ["File", `${site.files.decoder.path}, ${(site.files.decoder.bytes / 1e6).toFixed(2)} MB`],
-    ["SHA-256", `${site.files.decoder.sha256.slice(0, 16)}…`],
+    ["File", `${site.files.renderer.path}, ${(site.files.renderer.bytes / 1e6).toFixed(2)} MB`],
+    ["SHA-256", `${site.files.renderer.sha256.slice(0, 16)}…`],
     ["Package", said("package_version")],
     ["Runtime", `${runtime}, WebAssembly with SIMD, one thread`],
-    ["Decoding time", time],
+    ["Drawing time", time],
     ["On the map", `${site.images.toLocaleString("en")} test ${site.noun}s`],
   ];
   find("facts").replaceChildren(
@@ -32,8 +31,8 @@ export function buildPanel(site: Site, { metadata, runtime }: Opened): (digit: D
   let digit: DigitView | null = null;
   const write = nextFrame(() => {
     if (!digit) return;
-    const both = digit.store.state.compare ? `; int8 ${digit.times.decoder_int8}` : "";
-    time.textContent = `${digit.times.decoder}${both} (median)`;
+    const { times, int8 } = digit;
+    time.textContent = `${times} (median) for ${times.side} × ${times.side} pixels${int8 ? `; int8 ${int8} for 28 × 28` : ""}`;
   });
   return (view) => {
     digit = view;

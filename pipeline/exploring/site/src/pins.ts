@@ -2,11 +2,12 @@
 import { find } from "./dom";
 import type { LatentMap } from "./map";
 import { latest, type Models } from "./models";
-import { context, describe, inked, SIDE } from "./paint";
+import { context, describe, deviceSide, paintEach } from "./paint";
 import { between } from "./plane";
 import type { Site } from "./site";
 import type { State, Store } from "./state";
 import { whenThemeChanges } from "./theme";
+import { PICTURE, pixelsOf } from "./view";
 
 const STRIP = 9;
 const SECONDS = 3; // from one pin to the other
@@ -15,15 +16,16 @@ export function buildPins(store: Store, site: Site, models: Models, map: LatentM
   const strip = find<HTMLCanvasElement>("strip");
   const play = find<HTMLButtonElement>("play");
   let playing: { started: number; own: Float32Array | null } | null = null;
-  strip.width = STRIP * SIDE;
-  strip.height = SIDE;
 
-  const paintStrip = latest(async ({ pins: [a, b] }: State) => {
-    const to = context(strip);
-    if (!a || !b) return to.clearRect(0, 0, strip.width, strip.height);
+  const paintStrip = latest(async ({ pins: [a, b], softness }: State) => {
+    if (!a || !b) return;
     const rows = [...Array(STRIP).keys()].map((i) => between(a, b, i / (STRIP - 1)));
-    const { pixels } = await models.decode(Float32Array.from(rows.flatMap((row) => [...row])), STRIP);
-    to.putImageData(inked(pixels, map.theme.ink, STRIP), 0, 0);
+    const latents = Float32Array.from(rows.flatMap((row) => [...row]));
+    const side = Math.ceil(deviceSide(strip) / STRIP);
+    const { pixels } = await models.render(latents, STRIP, pixelsOf(PICTURE, side, softness));
+    strip.width = STRIP * side;
+    strip.height = side;
+    paintEach(context(strip), pixels, map.theme.ink, side, (i) => [i * side, 0]);
     describe(strip, `${STRIP} ${site.noun}s on the path from pin A to pin B`);
   });
 
@@ -70,9 +72,11 @@ export function buildPins(store: Store, site: Site, models: Models, map: LatentM
   });
   store.listen((state, changed) => {
     if (changed.has("pins")) show(state);
+    else if (changed.has("softness")) paintStrip(state);
     // Anything else that moves the point stops the animation.
     if (playing && (changed.has("pins") || (changed.has("z") && state.z !== playing.own))) stop();
   });
   whenThemeChanges(() => paintStrip(store.state));
+  new ResizeObserver(() => paintStrip(store.state)).observe(strip);
   show(store.state);
 }

@@ -3,7 +3,13 @@ import type { ListedFile, ModelName } from "./site";
 
 export type Request =
   | { id: number; kind: "open"; name: ModelName; file: ListedFile; latents: number; base: string }
-  | { id: number; kind: "run"; name: ModelName; rows: number; values: Float32Array | Uint8Array };
+  | { id: number; kind: "run"; name: ModelName; inputs: Record<string, Given> };
+
+/** An input of a model. */
+export interface Given {
+  values: Float32Array | Uint8Array;
+  shape: number[];
+}
 
 export interface Opened {
   metadata: Record<string, string>;

@@ -1,4 +1,4 @@
-/** Saves the map, the image and the strip between the pins as one PNG. */
+/** Saves what is seen as one PNG: the map, the image and the strip between the pins. */
 import { find, make } from "./dom";
 import type { LatentMap } from "./map";
 import { context } from "./paint";
@@ -20,7 +20,7 @@ export async function save(map: LatentMap, { z, pins }: State): Promise<void> {
   to.fillStyle = map.theme.paper;
   to.fillRect(0, 0, canvas.width, canvas.height);
   for (const layer of [map.base, map.marks]) to.drawImage(layer, GAP, GAP, width, height);
-  to.imageSmoothingEnabled = false;
+  to.imageSmoothingQuality = "high";
   const left = width + 2 * GAP;
   to.drawImage(find<HTMLCanvasElement>("digit"), left, GAP, SIDE, SIDE);
   if (strip) to.drawImage(strip, GAP, height + 2 * GAP, width, stripHeight);
@@ -34,9 +34,18 @@ export async function save(map: LatentMap, { z, pins }: State): Promise<void> {
     to.fillText(line, left, GAP + SIDE + 50 + i * 20);
   const blob = await new Promise<Blob | null>((done) => canvas.toBlob(done));
   if (!blob) throw new Error("The browser could not make the picture.");
+  download(blob, `latents-${nameOf(z)}.png`);
+}
+
+export function download(blob: Blob, name: string): void {
   const url = URL.createObjectURL(blob);
-  make("a", { href: url, download: `latents-${Array.from(z.slice(0, 2), (v) => v.toFixed(2)).join("_")}.png` }).click();
+  make("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}
+
+/** The first latents, for the name of a file. */
+export function nameOf(z: Float32Array): string {
+  return Array.from(z.slice(0, 2), (value) => value.toFixed(2)).join("_");
 }
 
 /** Breaks text into lines of at most `width` pixels. */

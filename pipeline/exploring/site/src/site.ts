@@ -8,7 +8,7 @@ export interface ListedFile {
   sha256: string;
 }
 
-export type ModelName = "decoder" | "decoder_int8" | "encoder";
+export type ModelName = "renderer" | "decoder_int8" | "encoder";
 
 export interface Site {
   latent_dim: number;
@@ -28,14 +28,16 @@ export interface Site {
   kl: number[];
   /** The principal plane of the test latents; null with one or two latents. */
   plane: { mean: number[]; axes: [number[], number[]]; share: number } | null;
-  files: Record<"latents" | "images" | "decoder" | "encoder", ListedFile> & { decoder_int8?: ListedFile };
+  /** The negative ELBO of the validation images in nats, if the bundle states it. */
+  nats: number | null;
+  files: Record<"latents" | "images" | "renderer" | "encoder", ListedFile> & { decoder_int8?: ListedFile };
 }
 
 /** An error that is shown to the user, who can do something about it. */
 export class Problem extends Error {}
 
 const REMEDY = "Copy the whole folder that vae explore wrote to the server.";
-const SCHEMA = 2;
+const SCHEMA = 3;
 
 /** The class of a label, as the plane and the legend call it. */
 export const kindOf = ({ noun }: Site): string => (noun === "image" ? "class" : noun);
@@ -77,6 +79,16 @@ export async function load(url: URL, name: string): Promise<Uint8Array<ArrayBuff
     throw new Problem(`${name} could not be loaded: the server does not answer. Check that it is still running.`);
   }
   throw new Problem(`${name} is missing: the server answered with status ${response.status}. ${REMEDY}`);
+}
+
+/** The content of a gzip file; a server may have unpacked it on the way. */
+export async function unzip(bytes: Uint8Array<ArrayBuffer>, name: string): Promise<ArrayBuffer> {
+  if (bytes[0] !== 0x1f || bytes[1] !== 0x8b) return bytes.buffer;
+  try {
+    return await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
+  } catch {
+    throw new Problem(`${name} is damaged. ${REMEDY}`);
+  }
 }
 
 /** The latents of the test images, `[images, latent_dim]`, and their labels; 255 is none. */

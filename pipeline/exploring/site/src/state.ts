@@ -1,6 +1,8 @@
 /** Everything that the page shows. The address holds the same, so that it can be shared. */
+import { SIDE } from "./paint";
+import { inside, LEAST_SOFTNESS, PICTURE } from "./view";
 
-/** The centre of the map in the plane's coordinates, and its zoom. */
+/** The centre of what is visible, and its zoom: of the map in the plane's coordinates, of the image in its sides. */
 export interface View {
   x: number;
   y: number;
@@ -21,6 +23,12 @@ export interface State {
   /** uint8 `[28, 28]`, 255 is ink. */
   drawing: Uint8Array | null;
   compare: boolean;
+  /** What part of the image at the point is visible. */
+  look: View;
+  /** Of edges: 1 is as trained, down to 0.05. */
+  softness: number;
+  /** Whether the image fills the window. */
+  large: boolean;
 }
 
 export type Changed = ReadonlySet<keyof State>;
@@ -41,6 +49,9 @@ export function initial(z: Float32Array): State {
     pins: [null, null],
     drawing: null,
     compare: false,
+    look: PICTURE,
+    softness: 1,
+    large: false,
   };
 }
 
@@ -77,6 +88,9 @@ export function toAddress(state: State): string {
   }
   if (state.drawing) say("drawing", packImage(state.drawing));
   if (state.compare) say("compare", "1");
+  if (state.look.zoom !== 1) say("look", numbers([state.look.x, state.look.y, state.look.zoom], 7));
+  if (state.softness !== 1) say("soft", numbers([state.softness]));
+  if (state.large) say("large", "1");
   return words.join("&");
 }
 
@@ -102,11 +116,16 @@ export function fromAddress(fragment: string, first: Float32Array): State {
   state.pins = [point("a"), point("b")];
   state.drawing = unpackImage(words.get("drawing"));
   state.compare = words.get("compare") === "1";
+  const look = vector(words.get("look"), 3);
+  if (look && look[2] >= 1) state.look = inside({ x: look[0], y: look[1], zoom: look[2] }, SIDE);
+  const [softness] = vector(words.get("soft"), 1) ?? [];
+  if (softness >= LEAST_SOFTNESS && softness <= 1) state.softness = +softness.toFixed(4);
+  state.large = words.get("large") === "1";
   return state;
 }
 
-function numbers(values: ArrayLike<number>): string {
-  return Array.from(values, (value) => String(+value.toFixed(4))).join(",");
+function numbers(values: ArrayLike<number>, decimals = 4): string {
+  return Array.from(values, (value) => String(+value.toFixed(decimals))).join(",");
 }
 
 function vector(text: string | undefined, size: number): Float32Array | null {
