@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pipeline.measures.judge import Judge
     from pipeline.params import Export, Sharpen
 
     Floats = NDArray[np.float32]
@@ -94,6 +95,7 @@ def sharpen(
         raise ModelError(f"{exports} was not exported from {models}; run `vae export` again")
     train, validation = (np.asarray(read_split(prepared, split)[0]) for split in ("train", "validation"))
     draw = _sampler(params, exports, bundle.latent_dim)
+    judged_by, _ = open_judge(judge)
     partial = folder.with_name(f".{folder.name}.partial")
     weights = partial / "weights"
     chosen = fit_generator(
@@ -101,10 +103,10 @@ def sharpen(
         (trained.halves[ENCODER.role], trained.halves[DECODER.role]),
         train,
         draw(_DRAWN, 0),
-        _score(judge, validation, draw),
+        _score(judged_by, validation, draw),
         weights,
         report,
-        {"bundle": bundle.params_sha256, "data": trained.origin["data"]},
+        {"data": trained.origin["data"], "judge": None if judged_by is None else judged_by.sha256},
         verbose,
     )
     prepare_device(exact=True)
@@ -134,10 +136,9 @@ def _sampler(params: Sharpen, exports: Path, latent_dim: int) -> Callable[[int, 
 
 
 def _score(
-    folder: Path, validation: Pixels, draw: Callable[[int, int], Floats]
+    judge: Judge | None, validation: Pixels, draw: Callable[[int, int], Floats]
 ) -> Callable[[Callable[[Floats], Pixels]], Mapping[str, float]]:
     """What compares decoded draws with as many validation images."""
-    judge, _ = open_judge(folder)
     real = validation[:_COMPARED]
     compare = Comparison(real, judge if len(real) > NEIGHBOURS else None)
     return lambda decode: compare(decode(draw(len(real), 1)))
