@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -270,20 +271,32 @@ def test_the_seed_is_0_unless_given(here: Path) -> None:
     assert Path("first.npy").read_bytes() == Path("second.npy").read_bytes() != Path("third.npy").read_bytes()
 
 
-def test_the_sampler_is_the_prior_unless_the_mixture_is_asked_for(here: Path) -> None:
+def test_the_sampler_is_the_mixture_unless_the_prior_is_asked_for(here: Path) -> None:
     (here / "exports").unlink()
     mixtures.add(onnx_models.save_bundle(here / "exports"))
-    for output, sampler in (
-        ("first.npy", []),
-        ("second.npy", ["--sampler", "prior"]),
-        ("third.npy", ["--sampler", "mixture"]),
+    for output, options in (
+        ("default.npy", []),
+        ("mixture.npy", ["--sampler", "mixture"]),
+        ("bundle.npy", ["--decoder", "exports"]),
+        ("prior.npy", ["--sampler", "prior"]),
     ):
-        assert call("generate", "--count", "5", "-o", output, *sampler).exit_code == 0
-    assert Path("first.npy").read_bytes() == Path("second.npy").read_bytes() != Path("third.npy").read_bytes()
-    assert (
-        call("generate", "--count", "5", "-o", "4.npy", "--sampler", "mixture", "--decoder", "exports").exit_code == 0
-    )
-    assert Path("third.npy").read_bytes() == Path("4.npy").read_bytes()
+        assert call("generate", "--count", "5", "-o", output, *options).exit_code == 0
+    names = ("default", "mixture", "bundle", "prior")
+    default, mixture, bundle, prior = (Path(f"{name}.npy").read_bytes() for name in names)
+    assert default == mixture == bundle != prior
+
+
+def test_the_sampler_is_the_prior_where_a_file_lies_alone_and_this_is_said(
+    here: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copy("exports/decoder/model.onnx", "alone.onnx")
+    drawing = ["generate", "--count", "5", "--decoder", "alone.onnx"]
+    assert call(*drawing, "-o", "default.npy").exit_code == 0
+    assert "drawing from the prior: there is no mixture at mixture/model.onnx" in caplog.messages
+    caplog.clear()
+    assert call(*drawing, "-o", "prior.npy", "--sampler", "prior").exit_code == 0
+    assert caplog.messages == []
+    assert Path("default.npy").read_bytes() == Path("prior.npy").read_bytes()
 
 
 @pytest.mark.parametrize("command", ["encode", "reconstruct"])

@@ -66,7 +66,8 @@ def generate(
     sampler: Annotated[
         Literal["prior", "mixture"] | None,
         typer.Option(
-            help="What to draw from: the prior N(0, I), or the mixture that lies beside the decoder.  [default: prior]"
+            help="What to draw from: the prior N(0, I), or the mixture that lies beside the decoder.  "
+            "[default: the mixture, or without one the prior]"
         ),
     ] = None,
     latents: Annotated[
@@ -108,8 +109,15 @@ def generate(
 
     target = open_target(output, job.format)
     model = Decoder(decoder, **job.model)
-    fitted = model.path.parent / MIXTURE.role if sampler == MIXTURE.role else None
-    source = choose_latents(model.latent_dim, count=count, seed=seed or 0, path=latents, side=manifold, fitted=fitted)
+    source = choose_latents(
+        model.latent_dim,
+        count=count,
+        seed=seed or 0,
+        path=latents,
+        side=manifold,
+        fitted=model.path.parent / MIXTURE.role,
+        sampler=sampler,
+    )
     with open_images(originals) if originals else contextlib.nullcontext() as pile:
         result = generate(
             model,

@@ -132,7 +132,7 @@ def write_bundle(
     prices = {name: price(files[FLOAT32], files[name], validation, params.seed) for name in BUDGETS}
     _check_prices(prices, elbo)
     held_out = _draw_latents(encoder, validation, params.seed)
-    mixture = fit_mixture(latents, held_out, params.mixture_components, params.seed)
+    mixture = fit_mixture(encoder(train), held_out, params.mixture_components, params.seed)
     write_mixture(mixture, files[FLOAT32][MIXTURE.role])
     proofs[MIXTURE.role] = _prove_mixture(mixture, files[FLOAT32][MIXTURE.role], tolerance, params.seed)
     about = Manifest(

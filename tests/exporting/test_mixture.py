@@ -21,15 +21,29 @@ RNG = np.random.default_rng(0)
 UNIFORM = RNG.random(4000, np.float32)
 
 
-def two_islands(rows: int, latent_dim: int = 2) -> NDArray[np.float32]:
-    """A quarter of the rows around -2, the others around 2, with standard deviations of 0.5."""
+def two_islands(rows: int, latent_dim: int = 2, deviation: float = 0.5) -> NDArray[np.float32]:
+    """A quarter of the rows around -2, the others around 2."""
     centres = np.where(np.arange(rows) % 4 == 0, -2, 2)[:, None]
-    return (centres + 0.5 * RNG.standard_normal((rows, latent_dim))).astype(np.float32)
+    return (centres + deviation * RNG.standard_normal((rows, latent_dim))).astype(np.float32)
+
+
+def encoded(rows: int, latent_dim: int = 2) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Means and log variances of which draws are such islands: 0.4^2 + 0.3^2 = 0.5^2."""
+    z_mean = two_islands(rows, latent_dim, 0.4)
+    return z_mean, np.full_like(z_mean, 2 * np.log(0.3))
+
+
+def of_numbers(components: int, latent_dim: int) -> GaussianMixture:
+    """Some mixture, not fitted to anything."""
+    cumulative = np.append(np.arange(1, components) / components, np.inf).astype(np.float32)
+    means = RNG.standard_normal((components, latent_dim), np.float32)
+    factors = np.tril(RNG.standard_normal((components, latent_dim, latent_dim), np.float32))
+    return GaussianMixture(cumulative, means, factors, {})
 
 
 @pytest.fixture(scope="module")
 def mixture() -> GaussianMixture:
-    return fit_mixture(two_islands(8000), two_islands(2000), components=2, seed=0)
+    return fit_mixture(encoded(8000), two_islands(2000), components=2, seed=0)
 
 
 def run(file: Path, uniform: NDArray[np.float32], noise: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -47,8 +61,8 @@ def test_weights_means_and_covariances_are_those_of_the_data(mixture: GaussianMi
 
 
 def test_log_likelihoods_are_those_of_scipy() -> None:
-    train, validation = two_islands(4000), two_islands(1000)
-    mixture = fit_mixture(train, validation, components=3, seed=0)
+    validation = two_islands(1000)
+    mixture = fit_mixture(encoded(4000), validation, components=3, seed=0)
     weights = np.diff([0, *mixture.cumulative[:-1], 1])
     logs = [
         np.log(weight) + multivariate_normal(mean, factor @ factor.T).logpdf(validation)
@@ -60,10 +74,9 @@ def test_log_likelihoods_are_those_of_scipy() -> None:
     assert mixture.log_likelihood["mixture"] > mixture.log_likelihood["prior"] + 1
 
 
-@pytest.mark.parametrize(("components", "latent_dim"), [(1, 1), (1, 2), (3, 2), (4, 20)])
+@pytest.mark.parametrize(("components", "latent_dim"), [(1, 1), (1, 2), (3, 2), (5, 2), (400, 20)])
 def test_the_file_is_sound_and_does_what_numpy_does(components: int, latent_dim: int, tmp_path: Path) -> None:
-    mixture = fit_mixture(two_islands(2000, latent_dim), two_islands(500, latent_dim), components, seed=0)
-    assert mixture.means.shape == (components, latent_dim)
+    mixture = of_numbers(components, latent_dim)
     write_mixture(mixture, tmp_path / "model.onnx")
     session = ort.InferenceSession(tmp_path / "model.onnx")
     assert structure(tmp_path / "model.onnx", MIXTURE_OPERATORS) == []
@@ -102,17 +115,27 @@ def test_other_numbers_fail_the_proof(mixture: GaussianMixture, tmp_path: Path) 
 
 
 def test_the_same_bytes_on_any_number_of_cores(tmp_path: Path) -> None:
-    train, validation = two_islands(6000, 8), two_islands(500, 8)
+    train, validation = encoded(6000, 8), two_islands(500, 8)
     for threads in (1, 2):
         with threadpool_limits(threads):
             write_mixture(fit_mixture(train, validation, 6, seed=0), tmp_path / f"{threads}.onnx")
     assert (tmp_path / "1.onnx").read_bytes() == (tmp_path / "2.onnx").read_bytes()
 
 
-@pytest.mark.parametrize(("rows", "latent_dim", "components"), [(300, 2, 50), (300, 8, 8), (300, 30, 1)])
-def test_a_gaussian_gets_as_many_draws_as_its_covariance_has_numbers(
-    rows: int, latent_dim: int, components: int
-) -> None:
-    """300 / (8 * 9 / 2) = 8.3; 30 * 31 / 2 = 465 are more than there are, and one Gaussian is the least."""
-    mixture = fit_mixture(two_islands(rows, latent_dim), two_islands(rows, latent_dim), 50, seed=0)
-    assert len(mixture.means) == components
+@pytest.mark.parametrize(
+    ("images", "latent_dim", "most"), [(3000, 1, 50), (300, 3, 30), (45, 2, 4), (9, 3, 1), (400, 512, 1)]
+)
+def test_few_images_or_many_latents_have_few_gaussians(images: int, latent_dim: int, most: int) -> None:
+    """Ten images for each; 50 for a latent; of 512 latents, 2^18 numbers make one matrix."""
+    mixture = fit_mixture(encoded(images, latent_dim), two_islands(100, latent_dim), 400, seed=0)
+    assert 1 <= len(mixture.means) <= most
+    assert mixture.log_likelihood["mixture"] > mixture.log_likelihood["prior"]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_validation_latents_decide_how_many_gaussians_there_are(seed: int) -> None:
+    """One island needs one, which more than one can't be better than; two need two."""
+    noise = RNG.standard_normal((3000, 6), np.float32)
+    one = fit_mixture((noise[:1000], np.full((1000, 6), -9, np.float32)), noise[1000:], 8, seed)
+    assert len(one.means) == 1
+    assert len(fit_mixture(encoded(1000, 6), two_islands(2000, 6), 8, seed).means) in (2, 4)

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -169,6 +170,17 @@ def test_choose_latents_reads_the_first_of_a_file_or_spans_or_draws(tmp_path: Pa
     assert read_all(of_file[0]).tolist() == Z[:4].tolist()
     assert read_all(choose_latents(2, side=3)).tolist() == read_all(QuantileGrid(3, 2)).tolist()
     assert read_all(choose_latents(2, count=6, seed=8)).tolist() == read_all(prior(6, 8, 2)).tolist()
-    fitted = mixtures.save(tmp_path / "mixture")
-    expected = read_all(mixture(fitted, 6, 8, 2)).tolist()
-    assert read_all(choose_latents(2, count=6, seed=8, fitted=fitted)).tolist() == expected
+
+
+def test_draws_are_from_the_mixture_if_there_is_one_and_not_the_prior_asked_for(tmp_path: Path) -> None:
+    fitted, missing = mixtures.save(tmp_path / "mixture"), tmp_path / "missing"
+
+    def draw(fitted: Path, sampler: Literal["prior", "mixture"] | None) -> list[list[float]]:
+        drawn: list[list[float]] = read_all(choose_latents(2, count=6, seed=8, fitted=fitted, sampler=sampler)).tolist()
+        return drawn
+
+    of_prior, of_mixture = read_all(prior(6, 8, 2)).tolist(), read_all(mixture(fitted, 6, 8, 2)).tolist()
+    assert draw(fitted, None) == draw(fitted, "mixture") == of_mixture
+    assert draw(fitted, "prior") == draw(missing, "prior") == draw(missing, None) == of_prior
+    with pytest.raises(ModelError, match="was not found; draw from the prior"):
+        draw(missing, "mixture")
