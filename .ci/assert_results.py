@@ -25,10 +25,12 @@ assert 0.9 <= floor["edge_ratio"] <= 1.1, metrics
 if expected.source == "mnist":
     assert metrics["samples"]["judge_accuracy"] > 0.98, metrics
     assert floor["frechet_distance"] < 1, metrics
+    assert metrics["samples"]["generator"]["frechet_distance"] < mixture["frechet_distance"], metrics
+    assert metrics["samples"]["generator"]["edge_ratio"] > mixture["edge_ratio"], metrics
 card = Path("exports/README.md").read_text()
 assert f"| {expected.test_images:,} test | {metrics['test']['negative_elbo']:.2f} |" in card
 assert pq.read_table("exports/latents/test").num_rows == expected.test_images
-for picture in ("prior", "mixture", "reconstructions", "manifold"):
+for picture in ("prior", "mixture", "generator", "reconstructions", "manifold"):
     with Image.open(f"exports/samples/{picture}.png") as image:
         assert min(image.size) >= 500, picture
 with Image.open("reports/plots/latents.png") as image:
