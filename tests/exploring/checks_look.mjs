@@ -100,7 +100,7 @@ export const LOOK = {
     await page.keyboard.press("Tab");
     assert.equal(await page.evaluate(() => document.activeElement.id), "look");
     assert.equal(await page.locator("#look").evaluate((look) => getComputedStyle(look).outlineStyle), "solid");
-    for (const key of ["+", "+", "-", "+", "ArrowRight", "ArrowUp"]) await page.keyboard.press(key);
+    for (const key of ["+", "+", "-", "+", "ArrowRight", "ArrowRight", "ArrowLeft", "ArrowUp", "ArrowUp", "ArrowDown"]) await page.keyboard.press(key);
     const { look } = await state(page);
     near([look.x, look.y, look.zoom], [0.5 + 0.1 / 2.25, 0.5 - 0.1 / 2.25, 2.25], 1e-9, "the look");
     await page.keyboard.press("0");

@@ -13,6 +13,7 @@ import { Times } from "./times";
 import { inside } from "./view";
 
 const FRAME = 14; // milliseconds that drawing may take while something moves
+const LARGE = 200; // pixels along a side
 const REST = 120; // milliseconds after which it counts as resting
 const touch = matchMedia("(hover: none)");
 
@@ -28,8 +29,8 @@ export class DigitView {
   readonly #drawNext = latest((wanted: Wanted) => this.#draw(wanted));
   readonly #sharpen = settled(REST, () => this.#ask(true));
   #newest: Wanted | null = null;
-  /** Pixels along a side that are drawn within a frame: what a slow machine does until it is known better. */
-  #quick = 400;
+  /** Milliseconds for a pixel: what a slow machine takes, until it is known better. */
+  #pace = FRAME / 400 ** 2;
   /** Of pictures with all pixels of the screen. */
   readonly times = new Times(0);
 
@@ -73,7 +74,7 @@ export class DigitView {
 
   async #draw(wanted: Wanted): Promise<void> {
     const full = deviceSide(this.#canvas);
-    const side = wanted.resting ? full : Math.min(full, this.#quick);
+    const side = wanted.resting ? full : Math.min(full, Math.floor(Math.sqrt(FRAME / this.#pace)));
     if (side < full) this.#sharpen();
     const drawn = await picture(
       this.models,
@@ -83,7 +84,7 @@ export class DigitView {
     );
     if (!drawn) return;
     await this.#paint(drawn.image, full);
-    if (side === full) this.#learn(side, drawn.milliseconds);
+    this.#learn(side, drawn.milliseconds, side === full);
     this.#caption(wanted, full);
     this.#say();
     this.whenDrawn();
@@ -98,11 +99,12 @@ export class DigitView {
     to.drawImage(enlarged, 0, 0, full, full);
   }
 
-  #learn(side: number, milliseconds: number): void {
+  #learn(side: number, milliseconds: number, isFull: boolean): void {
+    // Of small pictures most of the time is the network's; a single one that was held up says little.
+    if (side >= LARGE) this.#pace += 0.2 * (Math.min(milliseconds / side ** 2, 2 * this.#pace) - this.#pace);
+    if (!isFull) return;
     if (side !== this.times.side) this.times.restart(side);
     this.times.add(milliseconds);
-    const typical = this.times.median;
-    if (typical) this.#quick = Math.floor(side * Math.sqrt(FRAME / typical));
   }
 
   #caption({ look }: Wanted, side: number): void {

@@ -3,14 +3,14 @@ import { complain, find } from "./dom";
 import { strips } from "./draw";
 import type { LatentMap } from "./map";
 import type { Models } from "./models";
-import { channels } from "./paint";
+import { channels, levels } from "./paint";
 import { PngWriter } from "./png";
 import { download, nameOf } from "./save";
 import { Problem, type Site } from "./site";
 import type { State, Store } from "./state";
 import { inside } from "./view";
 
-const MOST = 32_768; // pixels along a side: a thousand million, half a minute
+const MOST = 32_768; // pixels along a side: a thousand million, which take a minute or so
 
 export function buildSaveDigit(
   store: Store,
@@ -66,7 +66,7 @@ async function enlarge(
 ): Promise<Blob> {
   const file = new PngWriter(side, side, shades(...colours));
   for await (const { top, pixels } of strips(models, z, inside(look, side), side, softness)) {
-    await file.write(Uint8Array.from(pixels, (value) => value * 255 + 0.5));
+    await file.write(levels(pixels));
     tell(top / side);
   }
   return file.finish();
