@@ -95,9 +95,9 @@ def save(model: onnx.ModelProto, folder: Path) -> Path:
     return folder
 
 
-def save_bundle(folder: Path, latent_dim: int = 2) -> Path:
+def save_bundle(folder: Path, latent_dim: int = 2, seed: int = 0) -> Path:
     """Write a bundle as `vae export` does, `int8` and `fp16` with rounded weights; returns the folder."""
-    for role, model in (("encoder", encoder(latent_dim)), ("decoder", decoder(latent_dim))):
+    for role, model in (("encoder", encoder(latent_dim, seed)), ("decoder", decoder(latent_dim, seed))):
         operations = sum(2 * math.prod(weight.dims) for weight in model.graph.initializer if len(weight.dims) == 2)
         model.metadata_props.add(key="role", value=role)
         model.metadata_props.add(key=OPERATIONS, value=str(operations))

@@ -156,7 +156,7 @@ def test_another_repository_takes_the_decoder_verifies_it_and_decodes_with_it(
 
 def test_a_change_of_the_number_of_draws_reruns_what_draws_them_and_the_report_alone(repository: Repository) -> None:
     repository.change("generate", count=31)
-    assert repository.repro() == {"generate@prior", "generate@mixture", "report"}
+    assert repository.repro() == {"generate@prior", "generate@mixture", "generate@generator", "report"}
     repository.commit()
 
 

@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline.evaluating.definitions import present
 from pipeline.evaluating.variants import variants
-from pipeline.shared.interface import ROLES
+from pipeline.shared.interface import GENERATOR, ROLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +46,12 @@ def model_card(manifest: Mapping[str, Any], figures: Mapping[str, Any], stats: M
     return environment.get_template("card.md").render(
         manifest=manifest,
         test=figures["test"],
-        groups=[present(name, figures[name], about.noun) for name in ("likelihood", "latents", "samples")],
+        generator=GENERATOR in figures,
+        groups=[
+            present(name, figures[name], about.noun)
+            for name in ("likelihood", "latents", "generator", "samples")
+            if name in figures
+        ],
         about=about,
         source=stats["source"],
         training_images=sum(stats["splits"][split]["images"] for split in ("train", "validation")),

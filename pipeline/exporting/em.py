@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     Doubles = NDArray[np.float64]
 
-_ROUNDS = 12
+_ROUNDS = 12  # from k-means, two gain most of what there is to gain
+_PRODUCTS = 2**32  # of two latents, in all rounds: 60,000 images of more than 77 latents have fewer rounds
 _DRAWS = 4096  # in a round, at least: few images are drawn several times
 _ELEMENTS = 2**19  # of the features of a block of rows: 4 MB
 _LEAST = 1e-3  # images of a Gaussian: one that has lost all goes on without weight
@@ -107,7 +108,8 @@ def fit_gaussians(z_mean: NDArray[np.float32], z_log_var: NDArray[np.float32], c
         sums += (chosen == np.arange(components)[:, None]).astype(np.float64) @ features
         start += len(features)
     found, shared = _maximise(sums / times, None)
-    for _ in range(_ROUNDS if components > 1 else 0):  # one alone has nothing to share
+    rounds = max(1, min(_ROUNDS, _PRODUCTS // (len(z) * latent_dim**2)))
+    for _ in range(rounds if components > 1 else 0):  # one alone has nothing to share
         found, shared = _maximise(found.statistics(draw()) / times, shared)
     return found.moved(shift, scale)
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _Words = str | dict[bool, str]  # whether the images have classes
 _LONGEST = 40  # characters of the name of a class in a title
 _TEMPLATES = Path(__file__).parent / "templates"
-_SHEETS = ("reconstructions.png", "prior.png", "mixture.png", "generator.png")  # of stage `generate`
+_SHEETS, _BY_GENERATOR = ("reconstructions.png", "prior.png", "mixture.png"), "generator.png"  # of stage `generate`
 _OWN = ("close-up.png", "latents.png", "manifold.png", "traversals.png", "interpolations.png", "training.png")
 
 
@@ -95,7 +95,8 @@ def report(inputs: Inputs, plots: Path, page: Path) -> dict[str, Any]:
             f"{inputs.metrics} holds figures for the source {metrics.get('source')}, but the models were trained on "
             f"{source}; run `vae evaluate` again"
         )
-    pngs = {file: _read_png(inputs.exports / "samples" / file) for file in _SHEETS}
+    sheets = [*_SHEETS, *([_BY_GENERATOR] if (inputs.exports / GENERATOR).is_dir() else [])]
+    pngs = {file: _read_png(inputs.exports / "samples" / file) for file in sheets}
     with atomic_folder(plots, owns=_OWN) as beside:
         _draw(inputs, source, about, beside)
         pngs |= {file: (beside / file).read_bytes() for file in _OWN}
@@ -129,7 +130,9 @@ def _render(
         groups=[present(name, group, about.noun) for name, group in metrics.items() if isinstance(group, dict)],
         pictures={
             section: [
-                _Picture(*_worded(shown, about), png=pngs[file], lettered=file in _OWN) for file, shown in files.items()
+                _Picture(*_worded(shown, about), png=pngs[file], lettered=file in _OWN)
+                for file, shown in files.items()
+                if file in pngs
             ]
             for section, files in _PICTURES.items()
         },

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.data.datasets import DATASETS
-from tests import onnx_models
+from tests import onnx_models, surfaces
 
 ABOUT = DATASETS["mnist"].about
 STATS = {
@@ -57,9 +57,12 @@ MANIFEST: dict[str, Any] = {
 
 @pytest.fixture
 def exports(tmp_path: Path) -> Path:
-    """A folder with an encoder and a decoder of 2 latents."""
+    """A folder with an encoder and a decoder of 2 latents, its renderer, and a generator."""
     onnx_models.save(onnx_models.encoder(), tmp_path / "exports" / "encoder")
     onnx_models.save(onnx_models.decoder(), tmp_path / "exports" / "decoder")
+    onnx_models.save(surfaces.renderer(), tmp_path / "exports" / "renderer")
+    onnx_models.save_bundle(tmp_path / "other", seed=1)
+    (tmp_path / "other" / "decoder").rename(tmp_path / "exports" / "generator")
     (tmp_path / "exports" / "manifest.json").write_text(json.dumps(MANIFEST))
     return tmp_path / "exports"
 

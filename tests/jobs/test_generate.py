@@ -320,5 +320,5 @@ def test_reconstructions_of_every_batch_size_format_and_number_of_workers_are_eq
 
 def test_halves_of_different_models_are_refused(encoder: Encoder, digits: Path, folder: Path) -> None:
     decoder = Decoder(onnx_models.save(onnx_models.decoder(3), folder.with_name("decoder")))
-    with pytest.raises(ModelError, match=r"gives 2 latent\(s\), .* takes 3; give encoder and decoder of one export"):
+    with pytest.raises(ModelError, match=r"has 2 latent\(s\), .* has 3; give encoder and decoder of one export"):
         rebuild(encoder, decoder, digits, folder)

@@ -18,7 +18,7 @@ from pipeline.data.prepared import About
 from pipeline.errors import DataError, FormatError, ModelError, OutputError
 from pipeline.evaluating.definitions import flatten
 from pipeline.reporting.report import Inputs, report
-from tests import onnx_models
+from tests import onnx_models, surfaces
 from tests.evaluating.conftest import MANIFEST, STATS
 from tests.reporting.test_plots import curves
 
@@ -78,6 +78,7 @@ def save_inputs(folder: Path, latent_dim: int = 2) -> Inputs:
     exports, prepared = folder / "exports", folder / "prepared"
     onnx_models.save(onnx_models.encoder(latent_dim), exports / "encoder")
     onnx_models.save(onnx_models.decoder(latent_dim), exports / "decoder")
+    onnx_models.save(surfaces.renderer(latent_dim), exports / "renderer")
     (exports / "manifest.json").write_text(json.dumps({**MANIFEST, "latent_dim": latent_dim}))
     (exports / "samples").mkdir()
     for name in ("prior", "mixture", "reconstructions"):
@@ -159,7 +160,8 @@ def test_every_picture_can_be_seen_and_is_described(page: Page, written: Path) -
             sizes.append(png.size)
         assert len(image["alt"]) > 30
     assert Counter(sizes)[(168, 112)] == 3
-    drawn = {"latents.png", "manifold.png", "traversals.png", "interpolations.png", "training.png"}
+    paths = {"traversals.png", "interpolations.png"}
+    drawn = {"close-up.png", "latents.png", "manifold.png", "training.png"} | paths
     assert {file.name for file in (written / "plots").iterdir()} == drawn
     assert len(sizes) == 3 + len(drawn)
 
@@ -168,7 +170,7 @@ def test_headings_captions_and_links_lead_through_the_page(page: Page) -> None:
     tags = Counter(tag for tag, _ in page.tags)
     assert tags["h1"] == tags["main"] == 1
     assert tags["caption"] == tags["table"] >= 7
-    assert tags["figcaption"] == tags["figure"] == tags["h3"] == 8
+    assert tags["figcaption"] == tags["figure"] == tags["h3"] == 9
     assert page.all("html") == [{"lang": "en-GB"}]
     places = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(places) == len(set(places))
@@ -201,14 +203,14 @@ def test_the_mixture_of_a_bundle_is_told_of(inputs: Inputs, reports: Path) -> No
 def test_any_number_of_latents_is_reported(latent_dim: int, tmp_path: Path) -> None:
     page = run(save_inputs(tmp_path, latent_dim), tmp_path / "reports")
     assert f"{latent_dim} latent{'s' if latent_dim > 1 else ''}, trained on" in page.text
-    assert len(page.all("img")) == 8
+    assert len(page.all("img")) == 9
 
 
 def test_equal_inputs_give_equal_bytes(inputs: Inputs, reports: Path, written: Path) -> None:
     run(inputs, reports)
     first, second = ({file.name: file.read_bytes() for file in place.rglob("*.*")} for place in (written, reports))
     assert first == second
-    assert len(first) == 6
+    assert len(first) == 7
 
 
 @pytest.mark.parametrize(
@@ -253,7 +255,7 @@ def test_metrics_that_are_no_json_are_refused(inputs: Inputs, reports: Path) -> 
 
 def test_halves_of_different_latent_size_are_refused(inputs: Inputs, reports: Path) -> None:
     onnx_models.save(onnx_models.decoder(latent_dim=20), inputs.exports / "decoder")
-    with pytest.raises(ModelError, match=r"gives 2 latent\(s\), .* takes 20; give encoder and decoder of one export"):
+    with pytest.raises(ModelError, match=r"has 2 latent\(s\), .* has 20; give encoder and decoder of one export"):
         run(inputs, reports)
     assert list(reports.iterdir()) == []
 

@@ -82,7 +82,7 @@ def test_a_model_that_does_not_say_its_operations_cannot_be_measured(tmp_path: P
 def test_halves_of_two_models_are_not_measured(tmp_path: Path) -> None:
     onnx_models.save(onnx_models.encoder(2), tmp_path / "encoder")
     onnx_models.save(onnx_models.decoder(3), tmp_path / "decoder")
-    with pytest.raises(ModelError, match=r"gives 2 latent\(s\), .* takes 3; give encoder and decoder of one export"):
+    with pytest.raises(ModelError, match=r"has 2 latent\(s\), .* has 3; give encoder and decoder of one export"):
         product_contenders(tmp_path, tmp_path / "images.npy", 1000)
 
 

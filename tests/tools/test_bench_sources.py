@@ -38,5 +38,5 @@ def test_shares_whose_rounds_disagree_are_marked() -> None:
 def test_halves_of_different_models_are_refused(tmp_path: Path) -> None:
     onnx_models.save(onnx_models.encoder(2), tmp_path / "encoder")
     onnx_models.save(onnx_models.decoder(3), tmp_path / "decoder")
-    with pytest.raises(Exception, match=r"gives 2 latent\(s\), .* takes 3"):
+    with pytest.raises(Exception, match=r"has 2 latent\(s\), .* has 3"):
         bench_sources(tmp_path, 100, 1, str)
