@@ -24,7 +24,7 @@ from pipeline.shared.interface import (
     RENDERER,
     TEST_DATA,
 )
-from pipeline.training.device import prepare_device
+from pipeline.training.device import prepare_device, share_heap
 from pipeline.training.sharpen import fit_generator
 from pipeline.training.weights import load_half, save_half
 
@@ -87,6 +87,8 @@ def sharpen(
     if params.encoder == "frozen" and params.start == "nothing":
         raise ParamsError("sharpen.start is nothing, but sharpen.encoder frozen: set it to trained, or start trained")
     refuse_foreign(folder, owns=_OWN)
+    share_heap()
+    prepare_device()
     trained, bundle = read_trained(models), open_bundle(exports)
     if (
         bundle.data != trained.origin["data"]

@@ -18,6 +18,7 @@ Pixels = NDArray[np.uint8]
 _TILE = 2**20  # pixels of one call, at most: more leave the cache, and each call makes the coefficients again
 _LEAST_ROWS = 8  # of a tile: products of fewer rows have other last bits
 _COLUMNS = 2048  # of a tile, at most: the splines at its columns are evaluated again for each tile
+_SAME = 2  # levels: rounding, and a logit beyond those that a renderer tells apart
 
 
 class Renderer(OnnxModel):
@@ -72,7 +73,7 @@ def open_renderer(decoder: Decoder) -> Renderer:
     """The renderer of a decoder: in its folder, or in the folder `renderer` of the same bundle.
 
     Raises:
-        ModelError: there is none, or it is of another model.
+        ModelError: there is none, or it is of another model, or draws what another decoder would.
     """
     folder = decoder.path.parent
     places = [folder / RENDERER.folder, folder.parent / RENDERER.folder]
@@ -84,4 +85,12 @@ def open_renderer(decoder: Decoder) -> Renderer:
         )
     renderer = Renderer(path, provider=decoder.provider, workers=decoder.workers)
     check_pair(decoder, renderer)
+    # A generator and the decoder beside it have all facts in common, not the images.
+    z = np.zeros((1, decoder.latent_dim), np.float32)
+    off = np.abs(decoder.pixels(z).astype(int) - renderer.pixels(z, SIDE)).max()
+    if off > _SAME:
+        raise ModelError(
+            f"{renderer.path} draws other images than {decoder.path}: {off} of 255 levels apart, at most {_SAME} were "
+            f"expected; take the folder {RENDERER.folder} of its bundle, or run `vae export` again"
+        )
     return renderer

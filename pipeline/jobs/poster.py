@@ -8,7 +8,7 @@ set rows aside, show its progress. In memory are the latents of all images and a
 import math
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -278,4 +278,7 @@ def draw_poster(
             f"{MOST_PIXELS:,} in all are drawn; choose a smaller --size, or fewer images"
         )
     job = PosterJob(POSTER, layout, images, bands.columns)
-    return (plan if dry_run else run)(job, bands, target, Options(None, options.on_error, options.quiet))
+    options = Options(None, options.on_error, options.quiet)
+    if dry_run:  # whose rows are images, as those of the summary are
+        return replace(plan(job, bands, target, options), rows=images)
+    return run(job, bands, target, options)

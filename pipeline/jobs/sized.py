@@ -9,7 +9,7 @@ from pipeline.inference.session import Decoder
 from pipeline.jobs.latent_rows import Floats
 from pipeline.jobs.parts import POSTER, ROWS_PER_PART
 from pipeline.jobs.target import Target
-from pipeline.shared.interface import FLOAT32
+from pipeline.shared.interface import FLOAT32, MODEL_FILE
 from pipeline.shared.spline import LEAST_SOFTNESS, SIDE
 from pipeline.sources.rows import MAX_ROWS, Pixels
 
@@ -82,8 +82,10 @@ def open_sized(decoder: Decoder, target: Target, size: int | None, softness: flo
             f"the size is {size:,}, at most {LARGEST_SIZE:,} fits into rows; name a picture, which is written as it is "
             "drawn: -o x.png"
         )
-    if decoder.precision != FLOAT32:
+    precision = decoder.facts.get("variant", decoder.precision)  # the file may have been named itself
+    if precision != FLOAT32:
         raise ModelError(
-            f"{decoder.path} is {decoder.precision}, but sizes are drawn in float32; leave --precision out"
+            f"{decoder.path} is {precision}, but sizes are drawn in float32; leave --precision out, "
+            f"or name {MODEL_FILE}"
         )
     return Sized(open_renderer(decoder), size, softness)

@@ -47,6 +47,13 @@ def repeat_exactly(seed: int, *, jit_compile: bool) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
+def leave_layers_apart() -> None:
+    """Keep TensorFlow from fusing layers: if their gradients are taken twice it fails, goes on, and prints an error."""
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"remapping": False})
+
+
 def _tensorflow_gpu(exact: bool) -> str | None:
     import tensorflow as tf
 

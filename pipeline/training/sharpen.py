@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.shared.files import atomic_folder, refuse_foreign, write_json
 from pipeline.training.balance import Balance
 from pipeline.training.checkpoint import Checkpoint
-from pipeline.training.device import prepare_device, repeat_exactly, share_heap
+from pipeline.training.device import leave_layers_apart, prepare_device, repeat_exactly, share_heap
 from pipeline.training.epoch_log import EpochLog
 from pipeline.training.fingerprint import sources, versions
 from pipeline.training.model import reconstruction_loss
@@ -148,6 +148,8 @@ def build_vaegan(params: Sharpen, halves: tuple[keras.Model, keras.Model], steps
     """The model of a run of so many steps, compiled, with weights of its own."""
     compiled = keras.backend.backend() != "tensorflow"  # whose convolutions are faster without XLA on a CPU
     repeat_exactly(params.seed, jit_compile=compiled)
+    if not compiled:
+        leave_layers_apart()
     own = [keras.models.clone_model(half) for half in halves]
     if params.start == "trained":
         for copy, half in zip(own, halves, strict=True):

@@ -96,3 +96,9 @@ def test_the_renderer_of_another_model_is_refused(exports: Path, bundle: Path, t
     shutil.copytree(other / RENDERER.folder, bundle / RENDERER.folder)
     with pytest.raises(ModelError, match=r"has 2 latent\(s\), .* has 3"):
         open_renderer(Decoder(bundle / "decoder"))
+
+
+def test_the_renderer_of_a_decoder_with_other_weights_is_refused(bundle: Path) -> None:
+    onnx_models.save(surfaces.renderer(seed=1), bundle / RENDERER.folder)
+    with pytest.raises(ModelError, match=r"renderer/model.onnx draws other images than .*decoder/model.onnx: \d+ of"):
+        open_renderer(Decoder(bundle / "decoder/model.onnx"))

@@ -324,7 +324,7 @@ def test_a_source_that_changes_meanwhile_leaves_no_poster(
 
 def test_a_dry_run_writes_nothing(decoder: Decoder, tmp_path: Path) -> None:
     found = generate(decoder, prior(5, 0, 2), open_target(tmp_path / "x.png"), QUIET, size=50, dry_run=True)
-    assert found == Plan(str(tmp_path / "x.png"), "N(0, I) seed=0 latent_dim=2", 100, None, parts=1, finished_parts=0)
+    assert found == Plan(str(tmp_path / "x.png"), "N(0, I) seed=0 latent_dim=2", 5, None, parts=1, finished_parts=0)
     assert names_in(tmp_path) == []
 
 
@@ -335,6 +335,14 @@ def test_a_decoder_without_a_renderer_draws_no_sizes(bundle: Path, folder: Path)
     with pytest.raises(ModelError, match="has no renderer"):
         make(Decoder(bundle / "decoder"), prior(3, 0, 2), folder, size=50)
     assert names_in(folder.parent) == []
+
+
+def test_a_variant_that_is_named_as_a_file_draws_no_sizes(bundle: Path) -> None:
+    model = onnx_models.decoder()
+    model.metadata_props.add(key="variant", value="int8")
+    file = onnx_models.save(model, bundle / "small") / "model.onnx"
+    with pytest.raises(ModelError, match=r"is int8, but sizes are drawn in float32; .* or name model\.onnx"):
+        open_sized(Decoder(file), open_target("x.png"), 50, None)
 
 
 @pytest.mark.parametrize("softness", [0.04, 10.1, float("nan")])
