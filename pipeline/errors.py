@@ -15,6 +15,7 @@ line, without a traceback, and exits with status 1.
     |  +- BundleError       a file of a bundle is missing or damaged, or does not do what its manifest says
     +- ToolError            a program that builds the page is missing, or fails
     +- MeasurementError     repeated measurements disagree
+    +- ClusterError         no Ray cluster, or none that can do the job
     +- OutputError          the output folder holds something else, or cannot be written
 """
 
@@ -61,6 +62,10 @@ class BundleError(ModelError):
 
 class ToolError(PipelineError):
     """A program that is not a Python package is missing, or fails."""
+
+
+class ClusterError(PipelineError):
+    """A Ray cluster is missing, or its machines can't do the job."""
 
 
 class OutputError(PipelineError):

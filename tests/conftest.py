@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import settings
 from numpy.typing import NDArray
 
 from pipeline.inference import Decoder, Encoder
-from tests import onnx_models
+from tests import onnx_models, proxies, stores
 from tests.prepared_digits import prepare_sample
 
 os.environ["DVC_TEST"] = "true"  # no report of use and no look for a newer DVC from the repositories that tests make
@@ -23,6 +24,7 @@ SLOW = (
     "test_pipeline.py",
     "training",
     "exporting",
+    "jobs/test_on_ray.py",
     "test_faults.py",
     "reporting",
     "evaluating",
@@ -32,6 +34,28 @@ SLOW = (
     "data/test_download.py",
     "data/test_sample.py",
 )
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[stores.Store]:
+    """SeaweedFS, one in each worker; skipped where it is not installed."""
+    with stores.serving() as store:
+        yield store
+
+
+@pytest.fixture
+def s3(object_store: stores.Store, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An address on a real object store, which this process finds by its environment, and where nothing lies yet."""
+    stores.use(object_store, monkeypatch)
+    return stores.new_address()
+
+
+@pytest.fixture
+def weather(object_store: stores.Store, s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[proxies.Weather]:
+    """That between this process and the store."""
+    with proxies.between(object_store.endpoint) as (address, weather):
+        stores.use(object_store, monkeypatch, AWS_ENDPOINT_URL=address)
+        yield weather
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

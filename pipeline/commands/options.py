@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pipeline.jobs.job import Options, Plan, Summary
     from pipeline.params import Params
 
+MACHINES = "More than one machine"
+
 Command = TypeVar("Command", bound=Callable[..., None])
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress and no notes; errors still show.")]
@@ -129,7 +131,8 @@ class JobOptions(CommonOptions):
         typer.Option(help="The execution provider of ONNX Runtime: cpu, cuda, ...; auto takes the fastest available."),
     ] = "auto"
     workers: Annotated[
-        int | None, typer.Option(min=1, help="The number of threads that compute.  [default: one per core]")
+        int | None,
+        typer.Option(min=1, help="The number of threads, or of Ray's actors, that compute.  [default: one per core]"),
     ] = None
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Rows per call of ONNX Runtime; changes the speed, not the result.")
@@ -142,6 +145,31 @@ class JobOptions(CommonOptions):
         bool, typer.Option("--dry-run", help="Check everything, say what would be done, and write nothing.")
     ] = False
 
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(
+            help="Where it runs: on this machine, or on the Ray cluster of RAY_ADDRESS.", rich_help_panel=MACHINES
+        ),
+    ] = "local"
+    ray_local: Annotated[
+        int | None,
+        typer.Option(min=1, help="Start a Ray cluster of so many cores here, for this job.", rich_help_panel=MACHINES),
+    ] = None
+    allow_mixed: Annotated[
+        bool,
+        typer.Option(
+            "--allow-mixed",
+            help="Take parts from different kinds of processors, whose last digits differ.",
+            rich_help_panel=MACHINES,
+        ),
+    ] = False
+
+    def __post_init__(self) -> None:
+        """Refuse wrong usage before anything is opened."""
+        super().__post_init__()
+        if self.ray_local is not None and self.engine != "ray":
+            raise typer.BadParameter("--ray-local goes with --engine ray")
+
     @property
     def model(self) -> dict[str, Any]:
         """How a model is opened; what is not given is left to its defaults."""
@@ -150,9 +178,10 @@ class JobOptions(CommonOptions):
 
     def run(self, limit: int | None = None) -> "Options":
         """How the engine runs it."""
-        from pipeline.jobs.job import Options
+        from pipeline.jobs.job import Cluster, Options
 
-        return Options(limit, self.on_error, self.quiet)
+        cluster = Cluster(self.workers, self.ray_local) if self.engine == "ray" else None
+        return Options(limit, self.on_error, self.quiet, cluster, self.allow_mixed)
 
     def finish(self, result: "Summary | Plan") -> None:
         """Print what a job did, and exit with status 3 if it set rows aside."""

@@ -1,7 +1,6 @@
 """The mixture of Gaussians that lies beside a decoder, on ONNX Runtime."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +26,6 @@ class Mixture(OnnxModel):
             raise ModelError(f"{path} was not found; draw from the prior, or run `vae export` to fit a mixture")
         # The file, since the folder is part of a bundle and none itself. Draws are the same wherever they are decoded.
         super().__init__(file, MIXTURE, provider="cpu")
-
-    def _arguments(self) -> dict[str, Any]:
-        return {"path": self.path}
 
     def run(self, *tensors: NDArray[np.generic]) -> list[Floats]:
         """The one output `z`, float32 `[n, latent_dim]`.

@@ -1,7 +1,8 @@
 """A model on ONNX Runtime: a file whose interface has been checked, and what it is."""
 
+import contextlib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -31,7 +32,7 @@ AUTO = "auto"
 
 
 class OnnxModel:
-    """A model file whose interface has been checked. Pickled, it is opened again where it arrives.
+    """A model file whose interface has been checked. Pickled, it takes the bytes of its files along.
 
     Attributes:
         interface: of its role.
@@ -77,26 +78,24 @@ class OnnxModel:
         self.precision = precision
         self.workers = workers or cores()
         self.batch_size = batch_size
-        self._given, self._listed = Path(path), listed
-        self._session, self.sha256 = open_session(self.path, provider, bundled if listed is None else listed)
+        self._listed = bundled if listed is None else listed
+        self._session, self.sha256 = open_session(self.path, provider, self._listed)
         self.provider = _short(self._session.get_providers()[0])
         self.facts: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         self.latent_dim = self._check()
         operations = self.facts.get(OPERATIONS, "")
         self.operations = int(operations) if operations.isdecimal() else None
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """How it is opened again, and what it must be there."""
-        return _reopen, (type(self), self._arguments(), self.sha256)
+    def __getstate__(self) -> dict[str, Any]:
+        """All of it, the bytes of its files in place of the session."""
+        files, sha256 = read_model(self.path, self._listed)
+        if sha256 != self.sha256:
+            raise ModelError(f"{self.path} has changed since it was opened; run the command again")
+        return {**self.__dict__, "_session": files}
 
-    def _arguments(self) -> dict[str, Any]:
-        how = {
-            "path": self._given,
-            "precision": self.precision,
-            "provider": self.provider,
-            "batch_size": self.batch_size,
-        }
-        return how | {"interface": self.interface, "listed": self._listed} if type(self) is OnnxModel else how
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._session = start_session(self.path, state["_session"], self.provider)
 
     def about(self) -> dict[str, str | int]:
         """What decides on the results, for manifests."""
@@ -143,15 +142,6 @@ class OnnxModel:
         return latent_dim or 0
 
 
-def _reopen(model: type[Any], arguments: dict[str, Any], sha256: str) -> OnnxModel:
-    opened: OnnxModel = model(**arguments)
-    if opened.sha256 != sha256:
-        raise ModelError(
-            f"{opened.path} is another file here than where the job was started; copy the model here again"
-        )
-    return opened
-
-
 def open_session(
     path: Path, provider: str = "cpu", listed: Mapping[Path, str] | None = None
 ) -> tuple[ort.InferenceSession, str]:
@@ -166,27 +156,49 @@ def open_session(
     Raises:
         ModelError: no such file, not ONNX, or some of its data lie in a file that is not listed; or no such provider.
     """
+    files, sha256 = read_model(path, listed or {})
+    return start_session(path, files, provider), sha256
+
+
+ModelFiles = tuple[bytes, dict[str, bytes]]
+"""The content of a model file, and of those in which it keeps data, by the names that it has for them."""
+
+
+def read_model(path: Path, listed: Mapping[Path, str]) -> tuple[ModelFiles, str]:
+    """The bytes of a model and their SHA-256; see `open_session`."""
     if not path.is_file():
         raise ModelError(f"{path} was not found; expected an ONNX file or a folder with {MODEL_FILE}")
-    providers = _providers(provider)
     content = path.read_bytes()
+    with _usable(path):
+        data = _read_data(path, find_external_tensors(content), listed)
+    digests = [hashlib.sha256(one).hexdigest() for one in (content, *(data[name] for name in sorted(data)))]
+    return (content, data), hashlib.sha256("".join(digests).encode()).hexdigest() if data else digests[0]
+
+
+def start_session(path: Path, files: ModelFiles, provider: str) -> ort.InferenceSession:
+    """A session on the bytes of a model, one thread per call; `path` is for messages."""
+    content, data = files
+    providers = _providers(provider)
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
-    try:
-        data = _read_data(path, find_external_tensors(content), listed or {})
+    with _usable(path):
         if data:  # as bytes, so that what runs is what was checked
             options.add_external_initializers_from_files_in_memory(
                 list(data), list(data.values()), list(map(len, data.values()))
             )
-        session = ort.InferenceSession(content, options, providers=providers)
+        return ort.InferenceSession(content, options, providers=providers)
+
+
+@contextlib.contextmanager
+def _usable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except ModelError:
         raise
     except Exception as error:
         # ONNX Runtime raises a dozen unrelated classes; each means that the file cannot be run.
         raise ModelError(f"{path} is not a usable ONNX file: {one_line(error)}") from error
-    digests = [hashlib.sha256(one).hexdigest() for one in (content, *(data[name] for name in sorted(data)))]
-    return session, hashlib.sha256("".join(digests).encode()).hexdigest() if data else digests[0]
 
 
 def _read_data(path: Path, tensors: list[tuple[str, str]], listed: Mapping[Path, str]) -> dict[str, bytes]:

@@ -2,7 +2,6 @@
 
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +26,6 @@ class Renderer(OnnxModel):
     def __init__(self, path: Path | str, *, provider: str = AUTO, workers: int | None = None) -> None:
         """Open it as `OnnxModel` does."""
         super().__init__(path, RENDERER, provider=provider, workers=workers)
-
-    def _arguments(self) -> dict[str, Any]:
-        return {"path": self._given, "provider": self.provider}
 
     def pixels(self, z: Floats, size: int, softness: float = 1.0, rows: slice = slice(None)) -> Pixels:
         """Draw square images of latents float32 `[n, latent_dim]`: grey levels, uint8 `[n, rows, size]`.

@@ -1,10 +1,14 @@
-"""From rows to a part: the same wherever it runs. Nothing here knows of threads, journals or folders of results.
+"""From rows to a part: the same wherever it runs. Nothing here knows of machines, records or folders of results.
 
-In any process, `run_part(compute(job, source.read(*rows)(), on_error) for rows in stretches(start, stop))` makes a part
-from the rows from `start` up to `stop`; the engine feeds `run_part` from its threads.
+`run_part(blocks(job, source, stretches(start, stop), ...))` makes the part of the rows from `start` up to `stop`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import contextlib
+import gc
+import sys
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,12 +17,16 @@ import numpy as np
 import xxhash
 
 from pipeline.errors import FormatError
-from pipeline.jobs.job import FAIL, Job, Stretch
-from pipeline.jobs.parts import ROWS_PER_PART, Array, Columns, measure_part, part_name, write_part
-from pipeline.jobs.workspace import Part
+from pipeline.inference.parallel import map_ordered
+from pipeline.jobs.job import FAIL, Job, Source, Stretch
+from pipeline.jobs.ledger import Part
+from pipeline.jobs.parts import DIGITS, ROWS_PER_PART, Array, Columns, measure_part, part_name, write_part
 from pipeline.sources.rows import MAX_ROWS, BadRow, Pixels
 
 T = TypeVar("T", bound=Stretch)
+
+_SWITCH_INTERVAL = 0.0005  # seconds
+_OBJECTS = 100_000
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,23 @@ def stretches(start: int, stop: int, most: int = MAX_ROWS) -> Iterator[tuple[int
         yield first, min(first + most, stop)
 
 
+@contextlib.contextmanager
+def many_rows() -> Iterator[None]:
+    """Python's own habits suit programs of few objects and few threads.
+
+    Thousands of rows are held as objects, none of which refers back: looking for cycles among them took half of the
+    time to read a tar file. And a thread that has read a picture waits for up to the switch interval to go on.
+    """
+    interval, threshold = sys.getswitchinterval(), gc.get_threshold()
+    sys.setswitchinterval(_SWITCH_INTERVAL)
+    gc.set_threshold(_OBJECTS, *threshold[1:])
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
+        gc.set_threshold(*threshold)
+
+
 def refuse_bad(bad: Sequence[BadRow], on_error: str) -> None:
     """Raise `FormatError` if a row is bad, unless `on_error` sets such rows aside."""
     if bad and on_error == FAIL:
@@ -79,6 +104,41 @@ def compute(job: Job[T], rows: T, on_error: str) -> Block:
     return Block(rows.start, rows.stop, {"index": index, **columns}, job.content(rows), rows.bad, sheet, remark)
 
 
+def blocks(
+    job: Job[T],
+    source: Source[T],
+    cut: Iterable[tuple[int, int]],
+    on_error: str,
+    workers: int,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Generator[Block, None, None]:
+    """What is made of stretches of rows, in order: one thread reads ahead, `workers` decode and compute.
+
+    Parts are cut from this one stream, so that no thread waits at their borders. It ends where the source does.
+    """
+
+    def work(reading: Future[Callable[[], T]]) -> Block:
+        return compute(job, reading.result()(), on_error)
+
+    with ThreadPoolExecutor(1) as reader:
+        asked: deque[int] = deque()
+
+        def ahead() -> Iterator[Future[Callable[[], T]]]:
+            for start, stop in cut:
+                asked.append(stop - start)
+                yield reader.submit(source.read, start, stop)
+
+        try:
+            for block in map_ordered(work, ahead(), workers):
+                rows = block.stop - block.start
+                advance(rows)
+                yield block
+                if rows < asked.popleft():
+                    return
+        finally:
+            reader.shutdown(cancel_futures=True)
+
+
 def run_part(blocks: Iterable[Block], rows: int = ROWS_PER_PART) -> Made:
     """Put blocks together that follow each other, until the part has so many rows or they end."""
     part = Made()
@@ -94,9 +154,9 @@ def run_part(blocks: Iterable[Block], rows: int = ROWS_PER_PART) -> Made:
     return part
 
 
-def write(job: Job[T], number: int, made: Made, folder: Path) -> Part:
+def write(job: Job[T], number: int, made: Made, folder: Path, digits: int = DIGITS) -> Part:
     """Write a part into `folder` and measure it; to put it into its place is left to who asked for it."""
-    name = part_name(number, job.format)
+    name = part_name(number, job.format, digits)
     source_digest = made.digest.hexdigest()
     write_part(folder / name, job.format, made.columns, {**job.metadata, "source_xxh3_128": source_digest})
     size, digest = measure_part(folder / name)

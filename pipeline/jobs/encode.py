@@ -10,9 +10,10 @@ from pipeline.errors import OutputError
 from pipeline.inference.appearance import Appearance
 from pipeline.inference.session import Encoder
 from pipeline.jobs.engine import plan, run
-from pipeline.jobs.job import Job, Options, Plan, Summary
+from pipeline.jobs.job import SAMPLE, Job, Options, Plan, Summary
 from pipeline.jobs.parts import PNG, POSTER, Array, Columns
 from pipeline.jobs.target import Target
+from pipeline.shared.interface import IMAGE_SHAPE
 from pipeline.sources.rows import ImageSource, Rows
 
 
@@ -34,6 +35,12 @@ class OnImages(Job[Rows]):
     def content(self, rows: Rows) -> Array:
         """See `Job.content`."""
         return rows.images
+
+    def sample(self) -> Rows:
+        """See `Job.sample`."""
+        rows = min(SAMPLE, self.rows_per_stretch)
+        images = np.random.default_rng(0).integers(0, 256, (rows, *IMAGE_SHAPE), np.uint8)
+        return Rows(0, rows, images, None)
 
     def remark(self, rows: Rows) -> str | None:
         """See `Job.remark`."""

@@ -1,37 +1,31 @@
-"""The engine of every batch job on one machine: read, compute, write, in order, with few rows in memory.
+"""The engine of every batch job: what is done already, making the other parts, publishing them all.
 
-One thread reads ahead, one per core decodes what was read and runs the model, one writes finished parts; the main
-thread puts the pieces in order. A part covers 65,536 rows of the source, fewer where each takes more memory, and
-depends on these alone, so that a job can resume after any of them.
+A part covers 65,536 rows of the source, fewer where each takes more memory, and depends on these alone, so that it is
+the same wherever it is made: on this machine (`local.py`) or on a cluster (`on_ray.py`), and a job can resume from any
+of them.
 """
 
 import contextlib
-import gc
-import itertools
 import logging
-import sys
 import time
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from pipeline.errors import DataError
-from pipeline.inference.parallel import map_ordered
 from pipeline.inference.progress import Progress
-from pipeline.jobs.compute import Block, Made, compute, run_part, stretches, write
-from pipeline.jobs.grid import save_png
-from pipeline.jobs.job import Job, Options, Plan, Source, Stretch, Summary
+from pipeline.jobs import local
+from pipeline.jobs.compute import many_rows
+from pipeline.jobs.job import Job, Node, Options, Plan, Source, Stretch, Summary
 from pipeline.jobs.machine import matrix_rate, peak_memory
+from pipeline.jobs.parts import DIGITS
 from pipeline.jobs.target import Target
-from pipeline.jobs.workspace import Workspace, open_workspace, read_journal
-from pipeline.shared.files import explained
+from pipeline.jobs.workspace import Shelf, Workspace, count_finished, is_of, open_workspace
 from pipeline.sources.rows import describe
 
 log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
-_SWITCH_INTERVAL = 0.0005  # seconds
-_OBJECTS = 100_000
 _SHORT = 5.0  # seconds; the yardstick of a shorter job would cost too much of it
 
 T = TypeVar("T", bound=Stretch)
@@ -43,51 +37,58 @@ def plan(job: Job[T], source: Source[T], target: Target, options: Options) -> Pl
     Raises:
         OutputError: the target holds something else.
     """
-    finished = read_journal(target.workspace, _fingerprint(job, source, target, options))
-    target.refuse_others(job.name, picture=job.draws, resuming=finished is not None)
+    resuming = is_of(target.shelf.work, _fingerprint(job, source, source.count, options))
+    target.refuse_others(job.name, picture=job.draws, resuming=resuming)
     total = _total(source, options)
     parts = None if total is None else -(-total // job.rows_per_part)
-    return Plan(str(target), source.name, total, options.limit, parts, len(finished or []))
+    finished = count_finished(target.shelf.work) if resuming else 0
+    return Plan(str(target), source.name, total, options.limit, parts, finished)
 
 
 def run(job: Job[T], source: Source[T], target: Target, options: Options) -> Summary:
-    """Do the job, from where an earlier run of the same job ended.
+    """Do the job, from where earlier runs of the same job ended.
 
     Raises:
         DataError: the source changes or fails while it is read.
         FormatError: a bad row, unless such rows are to be set aside.
         OutputError: the target holds something else or cannot be written; another process writes there.
+        ClusterError: no cluster, or what it lacks.
     """
     start = time.perf_counter()
-    fingerprint = _fingerprint(job, source, target, options)
-    resuming = read_journal(target.workspace, fingerprint) is not None
+    count = source.count  # before it is measured: a job may be begun by one engine and ended by another
+    fingerprint = _fingerprint(job, source, count, options)
+    resuming = is_of(target.shelf.work, fingerprint)
     target.refuse_others(job.name, picture=job.draws, resuming=resuming)
-    with (
-        _many_rows(),
-        open_workspace(target.workspace, fingerprint, target.intact, lambda: target.sent) as space,
-    ):
-        resumed, before = len(space.finished), sum(part.rows for part in space.finished)
+    with contextlib.ExitStack() as stack:
+        make_parts: Callable[..., tuple[Node, ...]] = local.make_parts
+        if options.cluster is not None:
+            from pipeline.jobs.on_ray import connected  # noqa: PLC0415  (where Ray is wanted, and then alone)
+
+            cluster = stack.enter_context(connected(options.cluster))
+            source, make_parts = source.measured(cluster.each), cluster.make_parts
+        stack.enter_context(many_rows())
+        shelf = _shelf(job, source, target, options)
+        space = stack.enter_context(open_workspace(shelf, fingerprint))
+        resumed, before = len(space.finished), space.finished.rows
         if resumed:
-            done = sum(part.source_rows for part in space.finished)
-            log.info("resuming after %s finished part(s), %s rows", resumed, f"{done:,}")
-        with explained(target.workspace):
-            remarks = _write_parts(job, source, target, options, space)
-        if _fingerprint(job, source, target, options) != fingerprint:
-            space.finished.clear()  # of two states of the source
+            log.info("resuming after %s finished part(s), %s rows", resumed, f"{space.finished.source_rows:,}")
+        remarks, nodes = _make_parts(make_parts, job, source, options, space)
+        if _fingerprint(job, source, count, options) != fingerprint:
+            space.forget()  # parts of two states of the source
             raise DataError(f"{source.name} changed while it was read; run the command again when it is complete")
-        if not space.finished:
+        if not len(space.finished):
             raise DataError(f"{source.name} holds nothing to {job.name}")
-        rows, parts = sum(part.rows for part in space.finished), len(space.finished)
-        bad = sum(len(part.bad) for part in space.finished)
-        labelled = sum(part.labelled for part in space.finished) if job.carries_labels else None
+        done = space.finished
         about = {"schema_version": SCHEMA_VERSION, "job": job.name, "format": job.format, **job.about}
-        about |= {"rows": rows, "quarantined": bad}
-        picture = space.picture if job.draws else None
-        target.publish(space, about, picture, job.npy_column)
+        about |= {"rows": done.rows, "quarantined": done.bad}
+        if len(done.arithmetics) > 1:
+            about |= {"mixed_arithmetic": len(done.arithmetics)}
+        rows, parts, bad = done.rows, len(done), done.bad
+        target.publish(space, about, job.npy_column, picture=job.draws)
     seconds = time.perf_counter() - start
     rate = (rows - before) / seconds
     share = None
-    if job.operations and seconds > _SHORT and not options.quiet:
+    if job.operations and seconds > _SHORT and not options.quiet and not nodes:
         share = rate * job.operations / matrix_rate(job.workers, min(seconds / 100, 0.5))
     return Summary(
         str(target),
@@ -101,28 +102,40 @@ def run(job: Job[T], source: Source[T], target: Target, options: Options) -> Sum
         peak_memory(),
         target.picture() if job.draws else None,
         target.quarantine() if bad else None,
-        labelled,
+        done.labelled if job.carries_labels else None,
         source.labels_from or None,
         dict(source.passed_over),
         remarks,
+        nodes,
     )
 
 
-@contextlib.contextmanager
-def _many_rows() -> Iterator[None]:
-    """Python's own habits suit programs of few objects and few threads.
+def _make_parts(
+    make_parts: Callable[..., tuple[Node, ...]], job: Job[T], source: Source[T], options: Options, space: Workspace
+) -> tuple[tuple[str, ...], tuple[Node, ...]]:
+    """What is odd about the rows, and which machines of a cluster have made them."""
+    total = _total(source, options)
+    remarks: list[str] = []
 
-    Thousands of rows are held as objects, none of which refers back: looking for cycles among them took half of the
-    time to read a tar file. And a thread that has read a picture waits for up to the switch interval to go on.
-    """
-    interval, threshold = sys.getswitchinterval(), gc.get_threshold()
-    sys.setswitchinterval(_SWITCH_INTERVAL)
-    gc.set_threshold(_OBJECTS, *threshold[1:])
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(interval)
-        gc.set_threshold(*threshold)
+    def note(remark: str | None) -> None:
+        if remark and not remarks:  # once
+            log.warning("WARNING: %s", remark)
+            remarks.append(remark)
+
+    end = options.limit if total is None else total
+    done = space.finished.source_rows
+    with Progress(job.name, total, done, options.quiet, job.unit) as progress:
+        nodes = make_parts(job, source, end, space, options, progress.advance, note)
+    if source.passed_over:
+        log.warning("WARNING: passed over %s", describe(source.passed_over))
+    return tuple(remarks), nodes
+
+
+def _shelf(job: Job[T], source: Source[T], target: Target, options: Options) -> Shelf:
+    """That of the target, with names long enough for all parts."""
+    total = _total(source, options)
+    last = 0 if total is None else (total - 1) // job.rows_per_part
+    return replace(target.shelf, digits=max(DIGITS, len(str(last))))
 
 
 def _total(source: Source[T], options: Options) -> int | None:
@@ -132,82 +145,16 @@ def _total(source: Source[T], options: Options) -> int | None:
     return min(source.count, options.limit)
 
 
-def _fingerprint(job: Job[T], source: Source[T], target: Target, options: Options) -> dict[str, Any]:
+def _fingerprint(job: Job[T], source: Source[T], count: int | None, options: Options) -> dict[str, Any]:
     """Whatever decides on the bytes of a part."""
     return {
         "schema_version": SCHEMA_VERSION,
         "job": job.name,
         "format": job.format,
-        "target": target.identity,
         "source": source.state(),
-        "count": source.count,
+        "count": count,
         "limit": options.limit,
         "on_error": options.on_error,
         **job.about,
         **job.inputs,
     }
-
-
-def _write_parts(job: Job[T], source: Source[T], target: Target, options: Options, space: Workspace) -> tuple[str, ...]:
-    """Returns what is odd about the rows."""
-    total = _total(source, options)
-    end = options.limit if total is None else total
-    done = sum(part.source_rows for part in space.finished)
-    written: Future[None] | None = None
-    remarks: list[str] = []
-    with Progress(job.name, total, done, options.quiet, job.unit) as progress, ThreadPoolExecutor(1) as writer:
-        blocks = _blocks(job, source, options, len(space.finished) * job.rows_per_part, end, progress.advance)
-        with contextlib.closing(blocks):
-            for number in itertools.count(len(space.finished)):
-                made = run_part(blocks, job.rows_per_part)
-                if not made.source_rows:
-                    break
-                if made.remark and not remarks:  # once
-                    log.warning("WARNING: %s", made.remark)
-                    remarks.append(made.remark)
-                if written is not None:
-                    written.result()
-                written = writer.submit(_finish, job, target, space, number, made)
-                del made  # its memory is needed for the next
-        if written is not None:
-            written.result()
-    if source.passed_over:
-        log.warning("WARNING: passed over %s", describe(source.passed_over))
-    return tuple(remarks)
-
-
-def _blocks(
-    job: Job[T],
-    source: Source[T],
-    options: Options,
-    start: int,
-    end: int | None,
-    advance: Callable[[int], None],
-) -> Generator[Block, None, None]:
-    """What is made of the rows from `start` to `end`, or to the end of the source, in order.
-
-    Parts are cut from this one stream, so that no thread waits at their borders.
-    """
-
-    def work(reading: Future[Callable[[], T]]) -> Block:
-        return compute(job, reading.result()(), options.on_error)
-
-    with ThreadPoolExecutor(1) as reader:
-        cut = stretches(start, sys.maxsize if end is None else end, job.rows_per_stretch)
-        ahead = (reader.submit(source.read, *rows) for rows in cut)
-        try:
-            for block in map_ordered(work, ahead, job.workers):
-                rows = block.stop - block.start
-                advance(rows)
-                yield block
-                if rows < job.rows_per_stretch:
-                    return
-        finally:
-            reader.shutdown(cancel_futures=True)
-
-
-def _finish(job: Job[T], target: Target, space: Workspace, number: int, made: Made) -> None:
-    """Write a part under another name, then commit it."""
-    if made.sheet is not None:
-        save_png(made.sheet, space.picture, job.enlarged)
-    space.commit(write(job, number, made, space.folder), target.keep)

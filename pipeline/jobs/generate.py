@@ -11,7 +11,7 @@ from pipeline.inference.session import Decoder
 from pipeline.jobs.draws import QuantileGrid
 from pipeline.jobs.engine import plan, run
 from pipeline.jobs.grid import beside_originals, tile
-from pipeline.jobs.job import Job, Options, Plan, Summary
+from pipeline.jobs.job import SAMPLE, Job, Options, Plan, Summary
 from pipeline.jobs.latent_rows import Floats, LatentRows, LatentSource
 from pipeline.jobs.parts import PNG, PNG_COLUMN, POSTER, Array, Columns
 from pipeline.jobs.poster import Layout, collect, draw_poster
@@ -84,6 +84,12 @@ class GenerateJob(Job[LatentRows]):
     def enlarged(self) -> int:
         """See `Job.enlarged`."""
         return 1 if self.drawing else super().enlarged
+
+    def sample(self) -> LatentRows:
+        """See `Job.sample`."""
+        rows = min(SAMPLE, self.rows_per_stretch)
+        z = np.random.default_rng(0).standard_normal((rows, self.decoder.latent_dim), np.float32)
+        return LatentRows(0, rows, z)
 
     def content(self, rows: LatentRows) -> Array:
         """See `Job.content`."""

@@ -5,10 +5,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
+import xxhash
+
 from pipeline.jobs.parts import ROWS_PER_PART, Array, Columns
-from pipeline.sources.rows import MAX_ROWS, BadRow, Pixels, describe
+from pipeline.sources.rows import MAX_ROWS, BadRow, Each, Pixels, describe
 
 FAIL, QUARANTINE = "fail", "quarantine"
+SAMPLE = 64  # rows
 
 T = TypeVar("T", bound="Stretch")
 T_co = TypeVar("T_co", bound="Stretch", covariant=True)
@@ -28,7 +31,7 @@ class Stretch(Protocol):
 class Source(Protocol[T_co]):
     """Rows that are read in order by one thread; what `read` returns is called on another to decode them.
 
-    Pickled, a source is opened again where it arrives, and can be read there from any row on.
+    See `ImageSource` for what it must do.
     """
 
     @property
@@ -41,14 +44,13 @@ class Source(Protocol[T_co]):
     def passed_over(self) -> Mapping[str, int]: ...  # noqa: D102
     def state(self) -> str: ...  # noqa: D102
     def read(self, start: int, stop: int) -> Callable[[], T_co]: ...  # noqa: D102
+    def measured(self, each: Each) -> "Source[T_co]": ...  # noqa: D102
+    def cut(self, start: int, stop: int) -> "Source[T_co]": ...  # noqa: D102
 
 
 @dataclass(frozen=True)
 class Job(ABC, Generic[T]):
-    """What is done with the rows of a source: a specification that can be sent to another process.
-
-    Pickled, its models are opened again where it arrives, and held to the checksum that they have here.
-    """
+    """What is done with the rows of a source: a specification that can be sent to another process, models and all."""
 
     name: ClassVar[str]
     npy_column: ClassVar[str]
@@ -110,6 +112,21 @@ class Job(ABC, Generic[T]):
     def work(self, rows: T) -> tuple[Columns, Array]:
         """The columns of the result, besides `index`, and the array of it that `sheet` shows."""
 
+    @abstractmethod
+    def sample(self) -> T:
+        """Some rows that are always the same, for `arithmetic`."""
+
+    def arithmetic(self) -> str:
+        """Digest of what comes of the sample on this machine.
+
+        ONNX Runtime promises equal bytes on equal processors alone: what AVX2 and AVX-512 give differs in last digits.
+        """
+        columns, made = self.work(self.sample())
+        digest = xxhash.xxh3_64(made.tobytes())
+        for values in columns.values():
+            digest.update(values.tobytes() if values.dtype != object else b"")
+        return digest.hexdigest()
+
     def remark(self, rows: T) -> str | None:  # noqa: ARG002
         """What is odd about rows, for a note; None if nothing is."""
         return None
@@ -117,6 +134,28 @@ class Job(ABC, Generic[T]):
     def sheet(self, rows: T, made: Array) -> Pixels | None:  # noqa: ARG002
         """The picture of the first stretch: `made` is what `work` made of its rows."""
         return None
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Of Ray."""
+
+    actors: int | None = None
+    """How many compute, each on a core; by default as many as there are cores, also those that join later."""
+    start: int | None = None
+    """Start one here for this job alone, of so many cores."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """What a machine of a cluster did."""
+
+    name: str
+    actors: int
+    rows: int
+    core_seconds: float
+    matrix_share: float | None
+    """As that of `Summary`, of the time that its actors computed."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +167,10 @@ class Options:
     on_error: str = FAIL
     """`fail` at the first bad row, or `quarantine` all of them."""
     quiet: bool = False
+    cluster: Cluster | None = None
+    """Where it runs, if not on this machine alone."""
+    allow_mixed: bool = False
+    """Whether parts may be made on different kinds of processors."""
 
     def __post_init__(self) -> None:
         """Refuse what the command line would refuse."""
@@ -180,9 +223,11 @@ class Summary:
     """Files, or members of archives, that were found and not taken, by kind."""
     remarks: tuple[str, ...] = ()
     """What is odd about the rows."""
+    nodes: tuple[Node, ...] = ()
+    """The machines of a cluster that did it."""
 
     def __str__(self) -> str:
-        """At most four lines."""
+        """At most four lines, and one for each machine of a cluster."""
         picture = f", picture {self.picture}" if self.picture else ""
         lines = [f"{self.output}: {self.rows:,} rows{self._labels()}{picture}"]
         if self.passed_over:
@@ -192,6 +237,10 @@ class Summary:
         share = "" if self.matrix_share is None else f" ({self.matrix_share:.0%} of the matrix rate)"
         rate = f"{self.images_per_second:,.{0 if self.images_per_second >= 10 else 2}f} images/s"
         lines.append(f"{self.seconds:.1f} s, {rate}{share}, peak {self.peak_memory / 1e6:.0f} MB")
+        for node in self.nodes:
+            share = "" if node.matrix_share is None else f", {node.matrix_share:.0%} of its matrix rate"
+            each = f", {node.core_seconds / node.rows * 1e6:,.1f} core-seconds a million" if node.rows else ""
+            lines.append(f"{node.name}: {node.actors} actor(s), {node.rows:,} rows{each}{share}")
         return "\n".join(lines)
 
     def _labels(self) -> str:

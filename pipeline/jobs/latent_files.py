@@ -1,11 +1,9 @@
 """Latents in files: those of the batch jobs, or anybody's; on a disk or behind an address."""
 
 import json
-from bisect import bisect_right
-from collections.abc import Callable, Sequence
-from itertools import accumulate
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from pipeline.errors import DataError, FormatError
 from pipeline.jobs.latent_arrays import read_npy, read_npz
@@ -13,9 +11,10 @@ from pipeline.jobs.latent_readers import Reader
 from pipeline.jobs.latent_rows import LatentSource, Loaded, join
 from pipeline.jobs.latent_tables import ParquetReader, read_csv, read_ipc
 from pipeline.jobs.target import MANIFEST
-from pipeline.sources.places import Place, find_local, reported
+from pipeline.sources.places import Names, Place, find_local, reported
 from pipeline.sources.remote import find_remote
 from pipeline.sources.rows import Refused
+from pipeline.sources.stack import Plain, Stack
 from pipeline.sources.streams import Files
 
 _EXPECTED = "latents as .npy, .npz, .parquet, .arrow, .feather or .csv, or a folder or pattern of such files"
@@ -28,17 +27,15 @@ class _Kind(NamedTuple):
     suffixes: tuple[str, ...]
     start: bytes
     """How its files begin."""
-    read: Callable[[str, BinaryIO, int], Reader]
-    seek: bool
-    """Whether its reader goes back and forth."""
+    read: Callable[[Files, Place, str, int], Reader]
 
 
 _KINDS = (
-    _Kind(".npy", (".npy",), b"\x93NUMPY", read_npy, seek=False),
-    _Kind(".npz", (".npz",), b"PK\x03\x04", read_npz, seek=True),
-    _Kind("Parquet", (".parquet",), b"PAR1", ParquetReader, seek=True),
-    _Kind("Arrow", (".arrow", ".feather"), b"ARROW1", read_ipc, seek=False),
-    _Kind("CSV", (".csv", ".tsv"), b"", read_csv, seek=False),
+    _Kind(".npy", (".npy",), b"\x93NUMPY", read_npy),
+    _Kind(".npz", (".npz",), b"PK\x03\x04", read_npz),
+    _Kind("Parquet", (".parquet",), b"PAR1", ParquetReader),
+    _Kind("Arrow", (".arrow", ".feather"), b"ARROW1", read_ipc),
+    _Kind("CSV", (".csv", ".tsv"), b"", read_csv),
 )
 _SUFFIXES = tuple(suffix for kind in _KINDS for suffix in kind.suffixes)
 
@@ -68,21 +65,23 @@ def open_latents(path: str | Path, latent_dim: int, count: int | None = None) ->
 
 
 class FileLatents(LatentSource):
-    """The rows of files of one format, one after the other; pickled, they are opened again where they arrive."""
+    """The rows of files of one format, one after the other."""
+
+    _opened: tuple[int, Reader, Files] | None = None
+    _last: int | None = None
+    """The row after the last of a cut."""
 
     def __init__(self, place: Place, latent_dim: int) -> None:
         self.name, self.latent_dim = place.name, latent_dim
         self._place = place
-        self._kind, self._names = _files(place)
-        self.paths = [place.full(name) for name in self._names] if place.kind == "pattern" else [place.name]
-        self._open: tuple[int, Reader, Files] | None = None
+        self._kind, names = _files(place)
+        self.paths = [place.full(name) for name in names] if place.kind == "pattern" else [place.name]
         self._row = 0  # of the open file: the next that it gives
-        self._starts = [0, *accumulate([self._opened(file).count for file in range(len(self._names))])]
-        self.count = self._starts[-1]
-        self.set_aside = _check_manifest(place, self._names[0], self.count)
-
-    def __reduce__(self) -> tuple[Callable[..., LatentSource], tuple[str, int, int]]:
-        return open_latents, (self.name, self.latent_dim, self.count)
+        known = [Plain()] * len(names)
+        self._files = Stack(names, (), known)
+        self._files = Stack(names, [self._open(file).count for file in range(len(names))], known)
+        self.count = self._files.stop
+        self.set_aside = _check_manifest(place, names[0], self.count)
 
     def state(self) -> str:
         """See `LatentSource.state`."""
@@ -90,57 +89,55 @@ class FileLatents(LatentSource):
 
     def row_name(self, row: int) -> str:
         """See `LatentSource.row_name`: the row of a file."""
-        file = self._file_of(row)
-        return f"{self._place.full(self._names[file])} row {row - self._starts[file]:,}"
+        file = self._files.of(row)
+        return f"{self._path(file)} row {row - self._files.starts[file]:,}"
 
     def load(self, start: int, stop: int) -> Callable[[], Loaded]:
         """See `LatentSource.load`."""
-        parts = []
-        while start < stop:
-            file = self._file_of(start)
-            end = min(stop, self._starts[file + 1])
-            parts.append(self._read(file, start - self._starts[file], end - self._starts[file]))
-            start = end
+        parts = [self._read(*piece) for piece in self._files.pieces(start, stop)]
         return lambda: join(parts)
 
-    def _file_of(self, row: int) -> int:
-        return bisect_right(self._starts, row) - 1
+    def _keep(self, start: int, stop: int) -> None:
+        self._files, self._last, self.paths = self._files.cut(start, stop), stop, ()
+
+    def _path(self, file: int) -> str:
+        return self._place.full(self._files.names[file])
 
     def _read(self, file: int, start: int, stop: int) -> Loaded:
-        reader, path = self._opened(file, start), self._place.full(self._names[file])
-        if reader.count != self._starts[file + 1] - self._starts[file]:
-            raise FormatError(f"{path} holds another number of rows than at the start; leave it unchanged")
+        reader = self._open(file, start)
+        if reader.count != self._files.starts[file + 1] - self._files.starts[file]:
+            raise FormatError(f"{self._path(file)} holds another number of rows than at the start; leave it unchanged")
         self._row = stop
-        with reported(f"{path} (at row {start:,})"):
+        with reported(f"{self._path(file)} (at row {start:,})"):
             return reader.read(start, stop)
 
-    def _opened(self, file: int, row: int = 0) -> Reader:
+    def _open(self, file: int, row: int = 0) -> Reader:
         """What reads a file from a row on: one is open at a time, and opened again to go back in it."""
-        if self._open is not None:
-            opened, reader, stream = self._open
+        if self._opened is not None:
+            opened, reader, stream = self._opened
             if opened == file and self._row <= row:
                 return reader
-            self._open = None
+            self._opened = None
             stream.close()
-        path = self._place.full(self._names[file])
-        with reported(path):
+        with reported(self._path(file)):
             stream = Files()
             try:
-                opened_file = stream.stream(self._place, self._names[file], seek=self._kind.seek)
-                reader = self._kind.read(path, opened_file, self.latent_dim)
+                reader = self._kind.read(stream, self._place, self._files.names[file], self.latent_dim)
             except BaseException:
                 stream.close()
                 raise
-        self._open, self._row = (file, reader, stream), 0
+        if self._last is not None:
+            reader.end(min(reader.count, self._last - self._files.starts[file]))
+        self._opened, self._row = (file, reader, stream), 0
         return reader
 
 
-def _files(place: Place) -> tuple[_Kind, Sequence[str]]:
+def _files(place: Place) -> tuple[_Kind, Names]:
     """The format of the files at a place, and their names."""
     with reported(place.name):
         names = list(place.files(_SUFFIXES))
         if place.kind == "file":
-            return _kind_of(place, names[0]), names
+            return _kind_of(place, names[0]), Names(names)
     names = [name for name in names if not any(part.startswith("_") for part in name.split("/"))]
     kinds = [kind for kind in _KINDS if any(place.ends(name, kind.suffixes) for name in names)]
     if not kinds:
@@ -148,7 +145,7 @@ def _files(place: Place) -> tuple[_Kind, Sequence[str]]:
     if len(kinds) > 1:
         found = " and ".join(kind.name for kind in kinds)
         raise DataError(f"{place.name} holds {found} files; choose with a pattern like *{kinds[0].suffixes[0]}")
-    return kinds[0], names
+    return kinds[0], Names(names)
 
 
 def _kind_of(place: Place, name: str) -> _Kind:

@@ -11,6 +11,9 @@ class Reader(ABC):
     count: int
     """Rows of the file."""
 
+    def end(self, stop: int) -> None:  # noqa: B027
+        """Give up the rows from `stop` on."""
+
     @abstractmethod
     def read(self, start: int, stop: int) -> Loaded:
         """The rows from `start` up to `stop`. Ranges grow and don't overlap; whoever wants to go back opens it again.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.sources.rows import BadRow
+from pipeline.sources.rows import BadRow, Divisible
 
 Floats = NDArray[np.float32]
 
@@ -53,7 +53,7 @@ def join(parts: Sequence[Loaded]) -> Loaded:
     return Loaded(np.concatenate([part.z for part in parts]), reasons)
 
 
-class LatentSource(ABC):
+class LatentSource(Divisible, ABC):
     """Latents that are read, or drawn, stretch by stretch, in any order; fastest from front to back."""
 
     name: str

@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import accumulate
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +11,9 @@ from pipeline.errors import FormatError
 from pipeline.jobs.latent_columns import choose_columns, to_latents
 from pipeline.jobs.latent_readers import Reader, Whole
 from pipeline.jobs.latent_rows import Loaded, join
+from pipeline.sources.places import Place
 from pipeline.sources.rows import MAX_ROWS
+from pipeline.sources.streams import Files
 
 _BUFFER = 1 << 20  # without one, Arrow reads the column of a whole row group at a time
 _IPC_FILE = b"ARROW1"
@@ -21,7 +23,7 @@ _DELIMITERS = ",;\t "
 class ParquetReader(Reader):
     """The rows of a Parquet file, a few thousand at a time."""
 
-    def __init__(self, path: str, file: IO[bytes], latent_dim: int) -> None:
+    def __init__(self, files: Files, place: Place, name: str, latent_dim: int) -> None:
         """Read what it says of itself.
 
         Raises:
@@ -29,6 +31,7 @@ class ParquetReader(Reader):
         """
         import pyarrow.parquet as pq  # noqa: PLC0415
 
+        path, file = place.full(name), files.stream(place, name, seek=True)
         self._file = pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False, page_checksum_verification=True)
         self._columns = choose_columns(path, self._file.schema_arrow, latent_dim)
         groups = [self._file.metadata.row_group(group).num_rows for group in range(self._file.num_row_groups)]
@@ -62,7 +65,7 @@ class ParquetReader(Reader):
             yield to_latents([batch.column(name) for name in self._columns], self._latent_dim)
 
 
-def read_ipc(path: str, file: IO[bytes], latent_dim: int) -> Reader:
+def read_ipc(files: Files, place: Place, name: str, latent_dim: int) -> Reader:
     """The rows of an Arrow IPC file (Feather 2) or stream, as a whole.
 
     Raises:
@@ -70,7 +73,7 @@ def read_ipc(path: str, file: IO[bytes], latent_dim: int) -> Reader:
     """
     import pyarrow as pa  # noqa: PLC0415
 
-    content = pa.BufferReader(file.read())
+    path, content = place.full(name), pa.BufferReader(files.stream(place, name).read())
     of_file = content.read(len(_IPC_FILE)) == _IPC_FILE
     content.seek(0)
     with pa.ipc.open_file(content) if of_file else pa.ipc.open_stream(content) as table:
@@ -78,7 +81,7 @@ def read_ipc(path: str, file: IO[bytes], latent_dim: int) -> Reader:
         return Whole(_of_table(table.read_all(), columns, latent_dim))
 
 
-def read_csv(path: str, file: IO[bytes], latent_dim: int) -> Reader:
+def read_csv(files: Files, place: Place, name: str, latent_dim: int) -> Reader:
     """The rows of a CSV file, as a whole; a line of another length or with a word among its numbers is a bad row.
 
     The first line is a header if there is no number in it. Commas, semicolons, tabs or blanks stand between the values.
@@ -89,7 +92,7 @@ def read_csv(path: str, file: IO[bytes], latent_dim: int) -> Reader:
     import pyarrow as pa  # noqa: PLC0415
     from pyarrow import csv  # noqa: PLC0415
 
-    content = file.read().removeprefix(b"\xef\xbb\xbf")
+    path, content = place.full(name), files.stream(place, name).read().removeprefix(b"\xef\xbb\xbf")
     first = content.lstrip()[:_BUFFER].partition(b"\n")[0].decode(errors="replace").strip()
     if not first:
         return Whole(Loaded(np.empty((0, latent_dim))))

@@ -33,15 +33,23 @@ NOT_WRITTEN = {
 """Suffixes of files; a folder of such a name would be taken for one. Spark's folders do end in .parquet."""
 ROWS_PER_PART = 65_536
 PART_GLOB = "part-*"
+DIGITS = 5  # of the numbers of parts, at least
 PNG_COLUMN, STRIP_COLUMN = "png", "strip"
 _PAGE_BYTES = 65_536  # a page is filled and written while it is in the cache
 _CHUNK = 1 << 17  # fits the cache
 
 
-def part_name(number: int, format_: str) -> str:
+def part_stem(number: int, digits: int = DIGITS) -> str:
+    """What the name of a part begins with. Readers go by the order of names, so all of a result are equally long."""
+    return f"part-{number:0{digits}d}"
+
+
+def part_name(number: int, format_: str, digits: int = DIGITS) -> str:
     """Of a file, or of a folder of PNG files."""
-    suffix = {PARQUET: ".parquet", PNG: "", NPY: ".npz", NPZ: ".npz", POSTER: ".deflated"}[format_]
-    return f"part-{number:05d}{suffix}"
+    return (
+        part_stem(number, digits)
+        + {PARQUET: ".parquet", PNG: "", NPY: ".npz", NPZ: ".npz", POSTER: ".deflated"}[format_]
+    )
 
 
 def write_part(path: Path, format_: str, pieces: Sequence[Columns], metadata: Mapping[str, str]) -> None:

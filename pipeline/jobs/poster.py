@@ -24,7 +24,7 @@ from pipeline.jobs.parts import POSTER, STRIP_COLUMN, Array, Columns
 from pipeline.jobs.png_stream import compress
 from pipeline.jobs.sized import Sized
 from pipeline.jobs.target import Target
-from pipeline.sources.rows import MAX_ROWS, BadRow, Pixels
+from pipeline.sources.rows import MAX_ROWS, BadRow, Divisible, Pixels
 
 MOST_IMAGES = 1_000_000  # whose latents are in memory
 LONGEST_SIDE = 1_000_000  # of which a band has to fit into memory
@@ -62,24 +62,23 @@ class Band:
     """Which of all, counted from the first, are bad."""
 
 
-@dataclass(frozen=True)
-class Bands:
+@dataclass
+class Bands(Divisible):
     """A picture of `columns` images a row, as a source of rows of pixels."""
 
-    source: Source[Any]
+    source: Source[Any] | None
+    """None in a cut."""
     collected: Collected
     columns: int
     size: int
+    first: int = 0
+    """The image whose latents are the first here."""
 
-    @property
-    def name(self) -> str:
-        """Of the source of the images."""
-        return self.source.name
-
-    @property
-    def count(self) -> int:
-        """Rows of pixels."""
-        return -(-len(self.collected.z) // self.columns) * self.size
+    def __post_init__(self) -> None:
+        """Keep what a cut says of the whole."""
+        assert self.source is not None  # noqa: S101
+        self.name, self.passed_over = self.source.name, dict(self.source.passed_over)
+        self.count = -(-len(self.collected.z) // self.columns) * self.size  # rows of pixels
 
     @property
     def width(self) -> int:
@@ -91,26 +90,34 @@ class Bands:
         """A picture has no labels."""
         return ""
 
-    @property
-    def passed_over(self) -> Mapping[str, int]:
-        """See `ImageSource.passed_over`."""
-        return self.source.passed_over
-
     def state(self) -> str:
         """Of the source of the images."""
+        assert self.source is not None  # noqa: S101
         return self.source.state()
 
     def read(self, start: int, stop: int) -> Callable[[], Band]:
         """See `Source`."""
-        first, last, ended = (
-            self.columns * line for line in (start // self.size, -(-stop // self.size), stop // self.size)
-        )
-        z = self.collected.z[first:last]
-        absent = [bad for bad in self.collected.bad if first <= bad.index < last]
+        first, last, ended = self._images(start, stop)
+        z = self.collected.z[first - self.first : last - self.first]
+        absent = self._absent(first, last)
         bad = tuple(one for one in absent if one.index < ended)
         places = np.array([one.index - first for one in absent], np.intp)
         band = Band(start, stop, first, z, min(len(z), max(0, ended - first)), bad, places)
         return lambda: band
+
+    def _images(self, start: int, stop: int) -> tuple[int, int, int]:
+        """The first image that shows in these rows of pixels, the one after the last, and after the last that ends."""
+        first, last, ended = start // self.size, -(-stop // self.size), stop // self.size
+        return first * self.columns, last * self.columns, ended * self.columns
+
+    def _absent(self, first: int, last: int) -> list[BadRow]:
+        return [bad for bad in self.collected.bad if first <= bad.index < last]
+
+    def _keep(self, start: int, stop: int) -> None:
+        first, last, _ = self._images(start, stop)
+        z = self.collected.z[first - self.first : last - self.first]
+        self.source, self.first = None, first
+        self.collected = Collected(z.copy(), tuple(self._absent(first, last)))
 
 
 @dataclass(frozen=True)
@@ -183,6 +190,11 @@ class PosterJob(Job[Band]):
     def rows_per_part(self) -> int:
         """See `Job.rows_per_part`."""
         return _BANDS_PER_PART * self.rows_per_stretch
+
+    def sample(self) -> Band:
+        """See `Job.sample`."""
+        z = np.random.default_rng(0).standard_normal((self.columns, self.drawing.renderer.latent_dim), np.float32)
+        return Band(0, 1, 0, z, 0, (), np.empty(0, np.intp))
 
     def content(self, rows: Band) -> Array:
         """See `Job.content`."""

@@ -5,29 +5,27 @@ beside it. The underscore hides it from readers of whole folders of Parquet. Row
 `_quarantine.jsonl` or `x.npy.quarantine.jsonl`.
 """
 
-import hashlib
 import json
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipeline.errors import DataError, OutputError
+from pipeline.errors import OutputError
 from pipeline.jobs import parts as files
 from pipeline.jobs.parts import FORMATS, NOT_WRITTEN, NPY, PARQUET, PART_GLOB, POSTER, SINGLE_FILE
 from pipeline.jobs.png_stream import write_png
-from pipeline.jobs.workspace import FINISHED, Part, Workspace
-from pipeline.shared.files import atomic_file, explained, refuse_foreign, release, write_json
-from pipeline.sources.failures import explain
-from pipeline.sources.places import reported
+from pipeline.jobs.store import LocalStore, open_store
+from pipeline.jobs.workspace import FINISHED, PICTURE, Shelf, Workspace
+from pipeline.shared.files import atomic_file, explained, refuse_foreign, write_json
 
-MANIFEST, QUARANTINE = "manifest.json", "quarantine.jsonl"
+MANIFEST, QUARANTINE, FILES = "manifest.json", "quarantine.jsonl", "files.jsonl"
+_ABOUT = QUARANTINE, FILES, MANIFEST  # the last one last
 AUTO = "auto"
 _LONGEST_NAME = 200  # with what is added to it, below the 255 bytes of most file systems
 _WHOLE, _COPY = "whole", "copy.png"
-_CHECKSUMS = ("ETag", "etag", "e_tag", "md5Hash", "crc32c", "content_md5", "checksum")
-_TIMES = ("mtime", "LastModified", "last_modified", "modified", "updated", "created")
+_MOST_LISTED = 10_000  # files in a manifest
 
 
 def open_target(path: str | Path, format_: str = AUTO) -> "Target":
@@ -56,13 +54,11 @@ def open_target(path: str | Path, format_: str = AUTO) -> "Target":
 class Target(ABC):
     """A place for a result in one of the formats."""
 
-    sent = False
-    """Whether anything has left the workspace."""
-    identity = ""
-    """What tells it from other targets that would have the same workspace."""
+    shelf: Shelf
+    """Where its parts go until all are there."""
 
-    def __init__(self, path: str, format_: str, workspace: Path) -> None:
-        self.path, self.format, self.workspace = path, format_, workspace
+    def __init__(self, path: str, format_: str) -> None:
+        self.path, self.format = path, format_
         self._place = path.rstrip("/")
         self.single = format_ in SINGLE_FILE.values()
 
@@ -82,26 +78,14 @@ class Target(ABC):
         """Raise `OutputError` if what is to be read lies in this target, or the other way round."""
 
     @abstractmethod
-    def keep(self, part: Path) -> str:
-        """Take over a whole part, which lies in the workspace; returns what `intact` will need to know of it."""
-
-    def intact(self, part: Part) -> bool:
-        """Whether a part that the journal lists is still what it was."""
-        path = self.workspace / FINISHED / part.file
-        try:
-            return path.exists() and files.measure_part(path) == (part.bytes, part.xxh3_128)
-        except OSError:
-            return False
-
-    @abstractmethod
-    def publish(self, space: Workspace, about: Mapping[str, Any], picture: Path | None, column: str) -> None:
+    def publish(self, space: Workspace, about: Mapping[str, Any], column: str, *, picture: bool) -> None:
         """Put everything in place, the manifest last, and remove the workspace.
 
         Args:
             space: the finished parts.
             about: what the manifest says besides the files.
-            picture: a PNG file that goes beside the result.
             column: what an `.npy` file holds.
+            picture: whether that of the first rows goes beside the result.
         """
 
     def picture(self) -> str:
@@ -116,28 +100,46 @@ class Target(ABC):
         """The path of what is said of the result."""
         return f"{self._place}.{name}" if self.single else f"{self._place}/_{name}"
 
-    def _assemble(self, space: Workspace, column: str) -> list[dict[str, Any]]:
-        """Make a single file of all parts, if that is what is wanted; returns what the manifest lists as files."""
-        if not self.single:
-            return [part.listed() for part in space.finished]
-        whole = space.folder / _WHOLE
-        finished = [space.parts / part.file for part in space.finished]
+    def _assemble(self, parts: Sequence[Path], folder: Path, column: str) -> None:
+        """Make a single file of all parts."""
         if self.format == NPY:
-            files.write_npy(whole, finished, column)
+            files.write_npy(folder / _WHOLE, parts, column)
         elif self.format == POSTER:
-            write_png(whole, finished)
+            write_png(folder / _WHOLE, parts)
         else:
-            files.write_npz(whole, finished)
-        size, digest = files.measure_part(whole)
-        return [{"file": PurePosixPath(self.path).name, "bytes": size, "xxh3_128": digest}]
+            files.write_npz(folder / _WHOLE, parts)
+
+    def _describe(self, space: Workspace, folder: Path, about: Mapping[str, Any]) -> None:
+        """Write into a folder what is said of the result: the manifest, and what else there is to say.
+
+        The files of a large result are listed in a file of their own, and so are the rows that were set aside: a JSON
+        object each.
+        """
+        if self.single:
+            size, digest = files.measure_part(folder / _WHOLE)
+            listed: Any = [{"file": PurePosixPath(self.path).name, "bytes": size, "xxh3_128": digest}]
+        elif len(space.finished) <= _MOST_LISTED:
+            listed = [part.listed() for part in space.finished]
+        else:
+            _write_lines(folder / FILES, (part.listed() for part in space.finished))
+            size, digest = files.measure_part(folder / FILES)
+            listed = {"file": f"_{FILES}", "lines": len(space.finished), "bytes": size, "xxh3_128": digest}
+        if space.finished.bad:
+            rows = (row for part in space.finished for row in part.bad)
+            named = ({"index": index, "name": name, "reason": reason} for index, name, reason in rows)
+            _write_lines(folder / QUARANTINE, named)
+        write_json(folder / MANIFEST, {**about, "files": listed})
 
 
 class LocalTarget(Target):
-    """On this machine: everything appears by renaming."""
+    """On a disk: everything appears by renaming."""
 
     def __init__(self, path: Path, format_: str) -> None:
         self._target = path.resolve()  # a link to a folder elsewhere stays one
-        super().__init__(str(path), format_, self._target.parent / f".{self._target.name}.partial")
+        super().__init__(str(path), format_)
+        self._folder = self._target.parent / f".{self._target.name}.partial"
+        self._parts = self._folder / FINISHED
+        self.shelf = Shelf(LocalStore(self._folder), LocalStore(self._parts))
         if path.is_symlink():
             self._place = str(self._target)
 
@@ -151,7 +153,7 @@ class LocalTarget(Target):
                 raise OutputError(f"{self.path} is a folder, expected a file to write; choose another output")
             there = self._target.exists()
         else:
-            refuse_foreign(Path(self.path), owns=[PART_GLOB, f"_{MANIFEST}", f"_{QUARANTINE}"])
+            refuse_foreign(Path(self.path), owns=[PART_GLOB, *(f"_{name}" for name in _ABOUT)])
             there = self._target.is_dir() and any(self._target.iterdir())
         # A run that was killed while it put its file in place has not said yet what it is.
         if there and not (self.single and resuming) and _job_of(Path(self._about(MANIFEST))) != job:
@@ -167,35 +169,36 @@ class LocalTarget(Target):
             if place in self._target.parents:
                 raise OutputError(f"{self.path} lies in {source}, which is to be read; choose another output")
 
-    def keep(self, part: Path) -> str:
-        """Leave it there until the end; the job does not read a Parquet part again."""
-        if self.format == PARQUET:
-            release(part)
-        return ""
-
-    def publish(self, space: Workspace, about: Mapping[str, Any], picture: Path | None, column: str) -> None:  # noqa: D102
+    def publish(self, space: Workspace, about: Mapping[str, Any], column: str, *, picture: bool) -> None:  # noqa: D102
         with explained(self._target):
-            manifest = {**about, "files": self._assemble(space, column)}
-            _write_about(space, manifest)
-            if picture is not None:
-                # A copy: if the process ends before all is in place, the next run needs it again.
-                shutil.copyfile(picture, space.folder / _COPY)
-                (space.folder / _COPY).replace(self.picture())
+            for part in space.finished:
+                if not (self._parts / part.file).exists():
+                    raise OutputError(
+                        f"cannot write {self._target}: {self._parts / part.file} is gone; leave that folder alone "
+                        "while a job runs, and run the same command again"
+                    )
             if self.single:
-                (space.folder / _WHOLE).replace(self._target)
-                for name in (QUARANTINE, MANIFEST):
-                    _replace(space.folder / name, Path(self._about(name)))
+                self._assemble([self._parts / part.file for part in space.finished], self._folder, column)
+            self._describe(space, self._folder, about)
+            if picture:
+                # A copy: if the process ends before all is in place, the next run needs it again.
+                shutil.copyfile(self._folder / PICTURE, self._folder / _COPY)
+                (self._folder / _COPY).replace(self.picture())
+            if self.single:
+                (self._folder / _WHOLE).replace(self._target)
+                for name in _ABOUT:
+                    _replace(self._folder / name, Path(self._about(name)))
             else:
-                for name in (QUARANTINE, MANIFEST):
-                    _replace(space.folder / name, space.parts / f"_{name}")
+                for name in _ABOUT:
+                    _replace(self._folder / name, self._parts / f"_{name}")
                 if self._target.exists():
-                    self._target.replace(space.folder / "replaced")
-                space.parts.replace(self._target)
+                    self._target.replace(self._folder / "replaced")
+                self._parts.replace(self._target)
         space.remove()
 
 
 class RemoteTarget(Target):
-    """On a store that fsspec reaches: parts are sent as they are finished, the workspace lies where the job runs.
+    """On a store: parts lie in their place as soon as they are finished, the workspace beside the result.
 
     A store can't put a new result in the place of an old one at once, so that an old one has to be deleted before.
     """
@@ -207,86 +210,41 @@ class RemoteTarget(Target):
             DataError: no driver, or it can't reach the store.
             OutputError: no name in the store.
         """
-        import fsspec  # noqa: PLC0415
-
-        protocol, _, rest = path.partition("://")
-        name = PurePosixPath(rest).name
-        if not name:
+        super().__init__(path, format_)
+        store, _, inside = self._place.partition("://")
+        above, _, self._name = inside.rpartition("/")
+        above = f"{store}://{above}"
+        if not self._name:
             raise OutputError(f"{path} is a whole store; name a folder or a file in it")
-        try:
-            self._store, self._root = fsspec.url_to_fs(path.rstrip("/"))
-        except (ImportError, ValueError) as error:
-            raise DataError(f"{path} can't be reached: {error}; install the driver for {protocol}://") from error
-        except Exception as error:  # every driver raises its own
-            found, advice = explain(error)
-            raise DataError(f"{path} can't be reached: {found}; {advice}") from error
-        self.identity = path
-        # Of the same name in two stores, neither may take the other's for its own.
-        digest = hashlib.sha256(path.encode(errors="surrogateescape")).hexdigest()[:8]
-        super().__init__(path, format_, Path.cwd() / f".{name}.{digest}.partial")
+        result = open_store(self._place)  # first, so that a failure names what was typed
+        self._above = open_store(above)
+        work = f"{above}/.{self._name}.partial"
+        self.shelf = Shelf(open_store(work), open_store(f"{work}/{FINISHED}") if self.single else result)
 
     def refuse_others(self, job: str, *, picture: bool, resuming: bool) -> None:  # noqa: D102
-        for place in [self.path, self.picture()] if picture else [self.path]:
-            with reported(place):  # a store may want rights or a network
-                there = not resuming and self._store.exists(place) and self._store.find(place)
-            if there:
-                raise OutputError(f"{place} is there; delete it, or choose another output for `vae {job}`")
+        for name in [self._name, f"{self._name}.png"] if picture else [self._name]:
+            if not resuming and any(True for _ in self._above.names(name)):
+                raise OutputError(f"{self._above}/{name} is there; delete it, or choose another output for `vae {job}`")
 
     def refuse_source(self, source: str | Path) -> None:  # noqa: D102
-        if str(source).rstrip("/") == self.path.rstrip("/"):
+        if str(source).rstrip("/") == self._place:
             raise OutputError(f"{self.path} holds what is to be read; choose another output")
 
-    def keep(self, part: Path) -> str:
-        """Send it; what the store then says of it tells at the next run whether it was replaced since."""
-        if self.single:
-            return ""
-        for file in sorted(part.iterdir()) if part.is_dir() else [part]:
-            self._send(file, f"{self.path.rstrip('/')}/{file.relative_to(part.parent).as_posix()}")
-            file.unlink()
-        if part.is_dir():
-            part.rmdir()
-        return self._stored(part.name)
-
-    def intact(self, part: Part) -> bool:  # noqa: D102
-        return super().intact(part) if self.single else self._stored(part.file) == part.stored
-
-    def _stored(self, part: str) -> str:
-        """A digest of what the store says of the files of a part: sizes, and checksums or else times of change."""
-        with reported(f"{self.path}/{part}"):
-            self._store.invalidate_cache()
-            found = self._store.find(f"{self._root}/{part}", detail=True)
-        facts = sorted((name, about["size"], *_identity(about)) for name, about in found.items())
-        return hashlib.sha256(repr(facts).encode()).hexdigest()
-
-    def publish(self, space: Workspace, about: Mapping[str, Any], picture: Path | None, column: str) -> None:  # noqa: D102
-        manifest = {**about, "files": self._assemble(space, column)}
-        if picture is not None:
-            self._send(picture, self.picture())
-        if self.single:
-            self._send(space.folder / _WHOLE, self.path)
-        _write_about(space, manifest)
-        for name in (QUARANTINE, MANIFEST):
-            if (space.folder / name).exists():
-                self._send(space.folder / name, self._about(name))
+    def publish(self, space: Workspace, about: Mapping[str, Any], column: str, *, picture: bool) -> None:  # noqa: D102
+        with self.shelf.work.scratch() as folder, explained(folder.parent):
+            if self.single:
+                for part in space.finished:
+                    self.shelf.parts.fetch(part.file, folder / part.file)
+                self._assemble([folder / part.file for part in space.finished], folder, column)
+            self._describe(space, folder, about)
+            if picture:
+                self._above.replace(f"{self._name}.png", self.shelf.work.read(PICTURE) or b"")
+            if self.single:
+                self._above.replace(self._name, folder / _WHOLE)
+            for name in _ABOUT:
+                if (folder / name).exists():
+                    self._above.replace(self._about(name).removeprefix(f"{self._above}/"), folder / name)
         space.remove()
-
-    def _send(self, file: Path, to: str) -> None:
-        try:
-            self._store.makedirs(str(PurePosixPath(self._store._strip_protocol(to)).parent), exist_ok=True)
-            self._store.put_file(str(file), self._store._strip_protocol(to))
-            self.sent = True
-        except Exception as error:  # every driver raises its own
-            raise OutputError(
-                f"cannot write {to}: {explain(error)[0]}; run the same command again to resume"
-            ) from error
-
-
-def _identity(about: Mapping[str, Any]) -> list[str]:
-    """What tells an object from another of the same name and size, by the keys of the drivers of fsspec."""
-    for keys in (_CHECKSUMS, _TIMES):
-        if found := [f"{key}={about[key]}" for key in keys if about.get(key)]:
-            return found
-    return []
 
 
 def _job_of(manifest: Path) -> str | None:
@@ -304,15 +262,6 @@ def _replace(new: Path, old: Path) -> None:
         old.unlink(missing_ok=True)
 
 
-def _write_about(space: Workspace, manifest: Mapping[str, Any]) -> None:
-    """In the workspace: the manifest, and a JSON object for each row that was set aside, if there is any."""
-
-    def lines() -> Iterator[str]:
-        for part in space.finished:
-            for index, name, reason in part.bad:
-                yield json.dumps({"index": index, "name": name, "reason": reason}) + "\n"
-
-    write_json(space.folder / MANIFEST, manifest)
-    if any(part.bad for part in space.finished):
-        with atomic_file(space.folder / QUARANTINE) as beside, beside.open("w", encoding="utf-8") as file:
-            file.writelines(lines())
+def _write_lines(path: Path, entries: Iterable[Mapping[str, Any]]) -> None:
+    with atomic_file(path) as beside, beside.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(entry) + "\n" for entry in entries)

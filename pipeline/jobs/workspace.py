@@ -1,10 +1,14 @@
-"""The folder beside an output in which a job works, so that what is finished survives the end of the process.
+"""Where a job works beside its output, so that what is finished survives the end of processes and machines.
 
 .digits.partial/
-  lock             held while a job runs
-  journal.jsonl    what the job is, then a line for each finished part
-  parts/           the finished parts
+  lock             held while a job runs; on a disk alone
+  job.json         what the job is
+  parts/           the finished parts; of a folder on a store, they lie in the result itself
+  records/         part-00000.json and on: what each of them is
   picture.png      of the first rows
+
+Whoever finishes a part, in whatever process, puts it under its name if there is none yet, and then its record. A part
+counts if it has a record: in any order, and once.
 """
 
 import contextlib
@@ -14,153 +18,252 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import OutputError
-from pipeline.shared.files import atomic_file, explained
+import xxhash
+
+from pipeline.errors import OutputError, PipelineError
+from pipeline.jobs.compute import Made, write
+from pipeline.jobs.grid import save_png
+from pipeline.jobs.job import Job, Options
+from pipeline.jobs.ledger import Ledger, Part
+from pipeline.jobs.parts import DIGITS, PARQUET, measure_part, part_stem
+from pipeline.jobs.store import LocalStore, Store
+from pipeline.shared.files import explained, release
 
 log = logging.getLogger(__name__)
 
-_JOURNAL, _LOCK = "journal.jsonl", "lock"
+_JOB, _LOCK, _RECORDS = "job.json", "lock", "records"
 FINISHED, PICTURE = "parts", "picture.png"
 
 
 @dataclass(frozen=True)
-class Part:
-    """A finished part, as the journal has it."""
+class Shelf:
+    """Where the parts of a job and their records go: the same for all who make them, and small enough to be sent."""
 
-    file: str
-    rows: int
-    bytes: int
-    xxh3_128: str
-    source_xxh3_128: str
-    """Of the pixels, or latents, that it was made from, rows in order."""
-    source_rows: int
-    bad: tuple[tuple[int, str, str], ...] = ()
-    """Rows that were set aside: index, name, reason."""
-    labelled: int = 0
-    """Rows that have a label."""
-    stored: str = ""
-    """What a store says of it, as `Target.keep` returns it; empty where it lies in the workspace."""
+    work: Store
+    parts: Store
+    digits: int = DIGITS
+    """Of the numbers of parts."""
 
-    def listed(self) -> dict[str, Any]:
-        """As a manifest lists it."""
-        return {name: value for name, value in asdict(self).items() if name not in ("bad", "labelled", "stored")}
+    def put(self, job: Job[Any], number: int, made: Made, arithmetic: str) -> Part:
+        """Write a part, and its record; of two who finish the same one, the first one's stays.
+
+        Args:
+            job: what was done.
+            number: of the part, from 0 on.
+            made: the part.
+            arithmetic: `Job.arithmetic` of this machine.
+
+        Raises:
+            OutputError: it can't be written.
+        """
+        with self.work.scratch() as folder, explained(folder.parent):  # not the name of a folder that is gone then
+            if made.sheet is not None:
+                save_png(made.sheet, folder / PICTURE, job.enlarged)
+                self.work.replace(PICTURE, folder / PICTURE)
+            part = replace(write(job, number, made, folder, self.digits), arithmetic=arithmetic)
+            if not self.parts.create(part.file, folder / part.file):
+                part = self._adopt(part, folder)
+        if isinstance(self.parts, LocalStore):
+            if job.format == PARQUET:  # which is not read again
+                release(self.parts.folder / part.file)
+        else:
+            part = replace(part, stored=_digest(self.parts.marks(part.file)))
+        name = f"{_RECORDS}/{part_stem(number, self.digits)}.json"
+        if not self.work.create(name, part.record()):
+            part = Part.read(self.work.read(name) or b"") or part
+        return part
+
+    def _adopt(self, part: Part, folder: Path) -> Part:
+        """What an earlier attempt has put there, whose record may be missing.
+
+        Where files grow under their names, as behind sftp://, it may be half of one.
+        """
+        there = folder / f"there-{part.file}"
+        if isinstance(self.parts, LocalStore):
+            there = self.parts.folder / part.file
+        else:
+            self.parts.fetch(part.file, there)
+        size, digest = measure_part(there)
+        if size != part.bytes and not isinstance(self.parts, LocalStore):
+            self.parts.replace(part.file, folder / part.file)
+            return part
+        arithmetic = part.arithmetic if digest == part.xxh3_128 else ""  # not this machine's
+        return replace(part, bytes=size, xxh3_128=digest, arithmetic=arithmetic)
+
+    def finished(self) -> Iterator[tuple[int, Part]]:
+        """The parts that have a record and are still what it says, with their numbers; the others' are deleted."""
+        if isinstance(self.parts, LocalStore):
+            for number, part, name in self._recorded():
+                with contextlib.suppress(OSError):
+                    path = self.parts.folder / part.file
+                    if measure_part(path) == (part.bytes, part.xxh3_128):
+                        yield number, part
+                        continue
+                self._forget(name, part)
+            return
+        there = itertools.groupby(self.parts.marks(), lambda found: found[0].partition("/")[0])
+        stem, stored = "", ""
+        for number, part, name in self._recorded():
+            while stem < part.file:
+                stem, marks = next(there, ("~", iter(())))
+                stored = _digest(marks)
+            if (stem, stored) == (part.file, part.stored):
+                yield number, part
+            else:
+                self._forget(name, part)
+
+    def _recorded(self) -> Iterator[tuple[int, Part, str]]:
+        for name, content in self.work.read_all(_RECORDS):
+            part = Part.read(content)
+            number = name.rpartition("-")[2].removesuffix(".json")
+            if part is None or not number.isdecimal() or not part.file.startswith(part_stem(int(number), self.digits)):
+                self.work.remove(name)
+            else:
+                yield int(number), part, name
+
+    def _forget(self, name: str, part: Part) -> None:
+        self.work.remove(name)
+        self.parts.remove(part.file)
+
+
+def _digest(marks: Iterator[tuple[str, str]]) -> str:
+    """Of what a store says of the files of a part."""
+    return xxhash.xxh3_128_hexdigest(repr(list(marks)).encode())
 
 
 class Workspace:
     """See the module; made by `open_workspace`."""
 
-    def __init__(self, folder: Path, finished: list[Part]) -> None:
-        self.folder = folder
-        self.parts = folder / FINISHED
-        self.picture = folder / PICTURE
-        self.finished = finished
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf = shelf
+        self.finished = Ledger()
+        self.removed = False
 
-    def commit(self, part: Part, keep: Callable[[Path], str]) -> None:
-        """Put a part that was written into the folder in its place, let the target `keep` it, and add it."""
-        place = self.parts / part.file
-        (self.folder / part.file).replace(place)
-        self.add(replace(part, stored=keep(place)))
+    def todo(self, total: int | None, rows_per_part: int) -> Iterator[int]:
+        """The parts that are not finished, in order; without end where the number of rows is not known."""
+        parts = itertools.count() if total is None else range(-(-total // rows_per_part))
+        return (number for number in parts if number not in self.finished)
 
-    def add(self, part: Part) -> None:
-        """Enter a part in the journal that lies, whole, where it belongs."""
-        with (self.folder / _JOURNAL).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(part)) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        self.finished.append(part)
+    def refuse_other(self, arithmetic: str, options: Options) -> None:
+        """Raise `OutputError` if finished parts come from another kind of processor, unless that is allowed."""
+        if self.finished.arithmetics - {arithmetic} and not options.allow_mixed:
+            raise OutputError(
+                f"{self.shelf.work} holds parts from another kind of processor, whose last digits differ; go on there, "
+                f"or with --allow-mixed, or delete it to begin again"
+            )
+
+    def forget(self) -> None:
+        """Count no part as finished."""
+        self.shelf.work.remove(_RECORDS)
+        self.finished = Ledger()
 
     def remove(self) -> None:
-        """Delete the folder and all in it, what says whose it is first and the lock last."""
-        _delete([self.folder / _JOURNAL])
-        _delete(entry for entry in _entries(self.folder) if entry.name != _LOCK)
+        """Delete all of it, what says whose it is first and the lock last."""
+        work = self.shelf.work
+        self.removed = True
+        work.remove(_JOB)
+        if not isinstance(work, LocalStore):
+            work.remove()
+            return
+        _empty(work.folder, {_LOCK})
         with contextlib.suppress(OSError):  # of another process, which may have come in between
-            (self.folder / _LOCK).unlink()
-            self.folder.rmdir()
+            (work.folder / _LOCK).unlink()
+            work.folder.rmdir()
 
 
-def read_journal(folder: Path, job: Mapping[str, Any]) -> list[Part] | None:
-    """The parts that the journal in `folder` lists; None if there is no journal, or it is another job's.
+def is_of(work: Store, job: Mapping[str, Any]) -> bool:
+    """Whether the workspace in a store is that of this job."""
+    return work.read(_JOB) == _written(job)
 
-    A last line that is not whole, since the process ended while it was written, does not count, and no line after one
-    that is missing.
-    """
-    try:
-        lines = (folder / _JOURNAL).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return None
-    if not lines or lines[0] != json.dumps(job):
-        return None
-    parts: list[Part] = []
-    with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
-        for number, line in enumerate(lines[1:]):
-            entry = json.loads(line)
-            if not entry["file"].startswith(f"part-{number:05d}"):
-                break
-            parts.append(Part(**{**entry, "bad": tuple((int(i), str(n), str(r)) for i, n, r in entry["bad"])}))
-    return parts
+
+def is_begun(work: Store) -> bool:
+    """Whether a job has begun there, as its workers should see."""
+    return work.read(_JOB) is not None
+
+
+def count_finished(work: Store) -> int:
+    """How many parts have a record."""
+    return sum(1 for _ in work.names(_RECORDS))
 
 
 @contextlib.contextmanager
-def open_workspace(
-    folder: Path, job: Mapping[str, Any], intact: Callable[[Part], bool], keep: Callable[[], bool] = lambda: False
-) -> Iterator[Workspace]:
-    """The workspace in `folder`, with the parts that an earlier run of the same `job` finished, as far as `intact`.
+def open_workspace(shelf: Shelf, job: Mapping[str, Any]) -> Iterator[Workspace]:
+    """The workspace of a shelf, with the parts that earlier runs of the same `job` finished, as far as they are intact.
 
-    All else that is found there is deleted. When the block fails, finished parts stay; if there are none, the folder
-    is removed, unless the journal is to be kept.
+    All else that is found there is deleted. When the block fails, finished parts stay; if there are none, all is
+    removed.
 
     Raises:
-        OutputError: another process works there, or the folder cannot be written.
+        OutputError: another process works there, or nothing can be written there.
     """
-    with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder):
-            space = Workspace(folder, [])
-            try:
-                found = read_journal(folder, job)
-                if found is None and (folder / _JOURNAL).exists():
-                    log.info("%s was left by another job; starting over", folder)
-                space.finished.extend(itertools.takewhile(intact, found or []))
-                if lost := len(found or []) - len(space.finished):
-                    log.info("%s finished part(s) are not what they were; making them again", lost)
-                _tidy(space)
-                # Written again, since its last line may be torn.
-                with atomic_file(folder / _JOURNAL) as journal:
-                    entries = [job, *map(asdict, space.finished)]
-                    journal.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
-                yield space
-            except BaseException:
-                if folder.exists() and (space.finished or keep()):
-                    log.warning(
-                        "%s holds %s finished part(s); run the same command again to resume",
-                        folder,
-                        len(space.finished),
-                    )
-                else:
-                    space.remove()
-                raise
+    with _locked(shelf.work):
+        space = Workspace(shelf)
+        try:
+            if not is_of(shelf.work, job):
+                if shelf.work.read(_JOB) is not None:
+                    log.info("%s was left by another job; starting over", shelf.work)
+                _clear(shelf.work)
+                shelf.work.replace(_JOB, _written(job))
+            recorded = count_finished(shelf.work)
+            for number, part in shelf.finished():
+                space.finished.add(number, part)
+            if lost := recorded - len(space.finished):
+                log.info("%s finished part(s) are not what they were; making them again", lost)
+            _tidy(space)
+            yield space
+        except BaseException:
+            with contextlib.suppress(PipelineError, OSError):  # whose own failure would hide the first
+                _leave(space, job)
+            raise
+
+
+def _leave(space: Workspace, job: Mapping[str, Any]) -> None:
+    """After a failure: say what is finished, or remove all if nothing is."""
+    work = space.shelf.work
+    if space.removed:  # all is published, and what is there now may be another's
+        return
+    if finished := count_finished(work):
+        log.warning("%s holds %s finished part(s); run the same command again to resume", work, finished)
+        return
+    begun = work.read(_JOB)  # of which half may be there
+    if isinstance(work, LocalStore) or (begun is not None and _written(job).startswith(begun)):  # a store has no lock
+        space.shelf.parts.remove()
+        space.remove()
+
+
+def _written(job: Mapping[str, Any]) -> bytes:
+    return json.dumps(job).encode() + b"\n"
+
+
+def _clear(work: Store) -> None:
+    if isinstance(work, LocalStore):
+        _empty(work.folder, {_LOCK})
+    else:
+        work.remove()
 
 
 def _tidy(space: Workspace) -> None:
-    """Delete all that the end of a process may have left besides finished parts and their picture."""
-    known = {_LOCK, *([_JOURNAL, FINISHED, PICTURE] if space.finished else [])}
-    _delete(entry for entry in space.folder.iterdir() if entry.name not in known)
-    space.parts.mkdir(exist_ok=True)
-    listed = {part.file for part in space.finished}
-    _delete(entry for entry in space.parts.iterdir() if entry.name not in listed)
+    """Delete all that the end of a process may have left on a disk besides finished parts and their picture.
+
+    On a store, half a part leaves nothing, and a whole one is taken for what it is.
+    """
+    work, parts = space.shelf.work, space.shelf.parts
+    if not isinstance(work, LocalStore) or not isinstance(parts, LocalStore):
+        return
+    _empty(work.folder, {_LOCK, _JOB, FINISHED, *([_RECORDS, PICTURE] if len(space.finished) else [])})
+    parts.folder.mkdir(exist_ok=True)
+    _empty(parts.folder, {part.file for part in space.finished})
 
 
-def _entries(folder: Path) -> list[Path]:
-    return list(folder.iterdir()) if folder.is_dir() else []
-
-
-def _delete(entries: Iterable[Path]) -> None:
-    for entry in entries:
+def _empty(folder: Path, keep: Collection[str]) -> None:
+    for entry in list(folder.iterdir()) if folder.is_dir() else []:
+        if entry.name in keep:
+            continue
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         else:
@@ -168,14 +271,22 @@ def _delete(entries: Iterable[Path]) -> None:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """The kernel drops the lock with the process, however that ends."""
-    with (folder / _LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            mine = os.path.samestat(os.fstat(file.fileno()), (folder / _LOCK).stat())
-        except (BlockingIOError, FileNotFoundError):  # held, or gone with the folder of a job that just ended
-            mine = False
-        if not mine:
-            raise OutputError(f"another process is writing in {folder}; wait for it, or choose another output")
+def _locked(work: Store) -> Iterator[None]:
+    """The kernel drops the lock with the process, however that ends.
+
+    A store has no locks and needs none: of two that do the same job there, each takes over what the other has finished.
+    """
+    if not isinstance(work, LocalStore):
         yield
+        return
+    with explained(work.folder):
+        work.folder.mkdir(parents=True, exist_ok=True)
+        with (work.folder / _LOCK).open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                mine = os.path.samestat(os.fstat(file.fileno()), (work.folder / _LOCK).stat())
+            except (BlockingIOError, FileNotFoundError):  # held, or gone with the folder of a job that just ended
+                mine = False
+            if not mine:
+                raise OutputError(f"another process is writing in {work}; wait for it, or choose another output")
+            yield

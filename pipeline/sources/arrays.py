@@ -1,8 +1,8 @@
 """Images that lie one after the other in arrays: IDX, `.npy` and `.npz` files."""
 
 import math
-from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
@@ -20,71 +20,56 @@ from pipeline.sources.pixels import misfit, shape_all, to_grey
 from pipeline.sources.places import Names, Place
 from pipeline.sources.reading import NONE, Reading
 from pipeline.sources.rows import ImageSource, Labels, Pixels, Rows, join, select
+from pipeline.sources.stack import Stack
 from pipeline.sources.streams import Files
 
 _HELD = 64 << 20  # bytes of one stretch that wait for their conversion; of larger ones, rows are converted at once
 _LOOKED_AT = 16 << 20  # bytes at a time to find the range of values
 
 
+@dataclass(frozen=True)
 class _File:
-    """One file of an array of images, and their labels if it holds them."""
+    """One file of an array of images, and their labels if it holds them; closed until it is read."""
 
-    def __init__(self, place: Place, name: str, reading: Reading) -> None:
-        self._files = Files()
-        try:
-            self.images, self.labels = self._open(place, name, reading)
-            self.layout = _check(self.images, reading)
-            if self.labels is not None and len(self.labels) != len(self.images):
-                raise FormatError(
-                    f"{self.images.name} holds {len(self.images):,} images and {len(self.labels):,} labels"
-                )
-        except BaseException:
-            self.close()
-            raise
+    images: ArrayStream
+    labels: LabelStream | None
+    layout: Layout
+
+    def reopen(self) -> "_File":
+        """The same, to be read from any row on."""
+        return replace(self, images=self.images.reopen(), labels=self.labels and self.labels.reopen())
+
+    def cut(self, start: int, stop: int) -> "_File":
+        """Some of its rows."""
+        return replace(self, images=self.images.cut(start, stop), labels=self.labels and self.labels.cut(start, stop))
 
     def close(self) -> None:
-        self._files.close()
-
-    def _is_nameless_zip(self, place: Place, name: str) -> bool:
-        return kind_of_name(place.bare(name)) is None and self._files.stream(place, name).peek(2).startswith(ZIP)
-
-    def _open(self, place: Place, name: str, reading: Reading) -> tuple[ArrayStream, LabelStream | None]:
-        if not (place.ends(name, ".npz") or self._is_nameless_zip(place, name)):
-            for option, wanted in (("--array", reading.array), ("--labels-from", reading.labels_from)):
-                if wanted not in (None, NONE):
-                    raise FormatError(f"{place.full(name)} holds one array, without a name; leave {option} out")
-            return open_array(self._files, place, name), None
-        archive = Archive(place.full(name), self._files.stream(place, name, seek=True))
-        images, labels = choose_pair(archive.name, {array: archive.about(array) for array in archive.names}, reading)
-        if labels is None:
-            return archive.open(images), None
-        return archive.open(images), LabelStream.of_array(lambda: archive.open(labels), f"array {labels}")
+        """Close it."""
+        self.images.close()
+        if self.labels is not None:
+            self.labels.close()
 
 
 class Arrays(ImageSource):
     """The rows of arrays, file after file; see `read_layout` for their shapes and `Levels` for their values."""
 
+    _opened: tuple[int, _File] | None = None
+
     def __init__(self, place: Place, names: Names, reading: Reading) -> None:
         self.name = place.name
         self.passed_over = names.passed_over
-        self._place, self._names, self._reading = place, names, reading
-        counts, labels = [], []
-        bytes_alone = reading.value_range in (None, (0.0, 255.0))
-        for index in range(len(names)):
-            file = self._open(index)
-            counts.append(len(file.images))
-            labels.append(file.labels)
-            bytes_alone &= file.images.dtype == np.uint8
-            file.close()
-        self._starts = [0, *accumulate(counts)]
-        self.count = self._starts[-1]
-        self.labelled = any(one is not None for one in labels)
-        self.labels_from = next((one.name for one in labels if one is not None), "")
-        self.classes = next((one.classes for one in labels if one is not None), ())
-        if any(one is not None and one.classes != self.classes for one in labels):
+        self._place, self._reading = place, reading
+        files = [_find(place, names[index], reading) for index in range(len(names))]
+        self._files = Stack(names, [len(file.images) for file in files], files)
+        self.count = self._files.stop
+        labels = [file.labels for file in files if file.labels is not None]
+        self.labelled = bool(labels)
+        self.labels_from, self.classes = (labels[0].name, labels[0].classes) if labels else ("", ())
+        if any(one.classes != self.classes for one in labels):
             raise FormatError(f"{self.name} has other names of classes in one file than in another; use numbers")
+        bytes_alone = reading.value_range in (None, (0.0, 255.0))
+        bytes_alone &= all(file.images.dtype == np.uint8 for file in files)
         self._levels = BYTES if bytes_alone or not self.count else self._find_levels()
-        self._file, self._index = self._open(0), 0
 
     def state(self) -> str:
         """See `ImageSource.state`."""
@@ -92,23 +77,23 @@ class Arrays(ImageSource):
 
     def read(self, start: int, stop: int) -> Callable[[], Rows]:
         """See `ImageSource.read`."""
-        parts = [self._read(*piece) for piece in self._pieces(start, stop)]
+        parts = [self._read(*piece) for piece in self._files.pieces(start, stop)]
         return lambda: join(start, [part() for part in parts])
 
     def close(self) -> None:
         """See `ImageSource.close`."""
-        self._file.close()
+        if self._opened is not None:
+            self._opened[1].close()
 
-    def _open(self, index: int) -> _File:
-        return _File(self._place, self._names[index], self._reading)
+    def _keep(self, start: int, stop: int) -> None:
+        self._files = self._files.cut(start, stop)
 
     def _find_levels(self) -> Levels:
         if self._reading.value_range is not None:
             return Levels(*self._reading.value_range)
 
         def pieces() -> Iterator[tuple[str, NDArray[Any]]]:
-            for index in range(len(self._names)):
-                file = self._open(index)
+            for file in self._files.known:
                 step = max(1, _LOOKED_AT // file.images.row_bytes)
                 for at in range(0, len(file.images), step):
                     yield file.images.name, file.images.read(at, min(at + step, len(file.images)))
@@ -116,29 +101,25 @@ class Arrays(ImageSource):
 
         return find_levels(self.name, pieces())
 
-    def _pieces(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        """Cut rows where a file ends."""
-        while start < stop:
-            end = min(stop, self._starts[bisect_right(self._starts, start)])
-            yield start, end
-            start = end
+    def _open(self, index: int) -> _File:
+        if self._opened is None or self._opened[0] != index:
+            self.close()
+            self._opened = index, self._files.known[index].reopen()
+        return self._opened[1]
 
-    def _read(self, start: int, stop: int) -> Callable[[], Rows]:
-        index = bisect_right(self._starts, start) - 1
-        if index != self._index:
-            self._file.close()
-            self._file, self._index = self._open(index), index
-        file, offset = self._file, self._starts[index]
-        labels = None if file.labels is None else file.labels.read(start - offset, stop - offset)
+    def _read(self, index: int, start: int, stop: int) -> Callable[[], Rows]:
+        """Rows of a file."""
+        file, first = self._open(index), self._files.starts[index] + start
+        labels = None if file.labels is None else file.labels.read(start, stop)
         step = max(1, _HELD // max(1, file.images.row_bytes))
         if stop - start <= step:
-            values = file.images.read(start - offset, stop - offset)
-            return lambda: self._rows(start, [self._convert(file, values)], labels, offset)
+            values = file.images.read(start, stop)
+            return lambda: self._rows(first, start, file, [self._convert(file, values)], labels)
         parts = []
         for at in range(start, stop, step):
-            values = file.images.read(at - offset, min(at + step, stop) - offset)
+            values = file.images.read(at, min(at + step, stop))
             parts.append(self._convert(file, values))
-        return lambda: self._rows(start, parts, labels, offset)
+        return lambda: self._rows(first, start, file, parts, labels)
 
     def _convert(self, file: _File, values: NDArray[Any]) -> tuple[Pixels, dict[int, str]]:
         """28 x 28 grey levels, and what is wrong with some rows."""
@@ -148,21 +129,48 @@ class Arrays(ImageSource):
 
     def _rows(
         self,
-        start: int,
+        first: int,
+        row: int,
+        file: _File,
         parts: list[tuple[Pixels, dict[int, str]]],
         labels: tuple[Labels, dict[int, str]] | None,
-        offset: int,
     ) -> Rows:
+        """The rows of a file from `row` on, which is the row `first` of all."""
         pixels = parts[0][0] if len(parts) == 1 else np.concatenate([part for part, _ in parts])
         firsts = accumulate((len(part) for part, _ in parts), initial=0)
         reasons = {
-            first + row: reason for first, (_, some) in zip(firsts, parts, strict=False) for row, reason in some.items()
+            start + bad: reason for start, (_, some) in zip(firsts, parts, strict=False) for bad, reason in some.items()
         }
         numbers, unknown = (None, {}) if labels is None else labels
         if numbers is None and self.labelled:  # by another file
             numbers = np.full(len(pixels), -1, np.int16)
-        name = self._place.full(self._names[bisect_right(self._starts, start) - 1])
-        return select(start, pixels, unknown | reasons, numbers, lambda row: f"{name} row {start - offset + row}")
+        return select(first, pixels, unknown | reasons, numbers, lambda bad: f"{file.images.name} row {row + bad}")
+
+
+def _find(place: Place, name: str, reading: Reading) -> _File:
+    images, labels = _choose(place, name, reading)
+    layout = _check(images, reading)
+    if labels is not None and len(labels) != len(images):
+        raise FormatError(f"{images.name} holds {len(images):,} images and {len(labels):,} labels")
+    return _File(images, labels, layout)
+
+
+def _choose(place: Place, name: str, reading: Reading) -> tuple[ArrayStream, LabelStream | None]:
+    with Files() as files:
+        zipped = place.ends(name, ".npz") or (
+            kind_of_name(place.bare(name)) is None and files.stream(place, name).peek(2).startswith(ZIP)
+        )
+        if zipped:
+            archive = Archive(files, place, name)
+            about = {array: archive.about(array) for array in archive.names}
+            images, labels = choose_pair(archive.name, about, reading)
+            if labels is None:
+                return archive.open(images), None
+            return archive.open(images), LabelStream.of_array(archive.open(labels), f"array {labels}")
+    for option, wanted in (("--array", reading.array), ("--labels-from", reading.labels_from)):
+        if wanted not in (None, NONE):
+            raise FormatError(f"{place.full(name)} holds one array, without a name; leave {option} out")
+    return open_array(place, name), None
 
 
 def _check(images: ArrayStream, reading: Reading) -> Layout:

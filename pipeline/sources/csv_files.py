@@ -1,45 +1,51 @@
 """CSV files of images: a line for each, 784 numbers and perhaps a label."""
 
 import csv
+import io
+from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterator, Sequence
-from itertools import islice, pairwise
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from itertools import islice
+from typing import IO, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError, FormatError
 from pipeline.shared.interface import IMAGE_SHAPE, PIXELS
-from pipeline.sources.choose_columns import numbered_label, pixel_columns
+from pipeline.sources.csv_columns import Head, choose_pixels, is_number, read_head
 from pipeline.sources.kinds import CSV, SUFFIXES
-from pipeline.sources.labels import NUMBERS, Vocabulary, names_labels, names_rows, read_vocabulary, to_labels
+from pipeline.sources.labels import NUMBERS, Vocabulary, read_vocabulary, to_labels
 from pipeline.sources.levels import BYTES, Levels, find_levels
+from pipeline.sources.marks import Marks
 from pipeline.sources.pixels import shape_all
 from pipeline.sources.places import Names, Place, reported
-from pipeline.sources.reading import NONE, Reading
-from pipeline.sources.rows import MAX_ROWS, ImageSource, Rows, join, select
-from pipeline.sources.streams import Files
+from pipeline.sources.reading import Reading
+from pipeline.sources.rows import MAX_ROWS, Each, ImageSource, Rows, join, select
+from pipeline.sources.stack import Stack
+from pipeline.sources.streams import Files, is_packed
 
-_DELIMITERS = ",;\t"
-_SHOWN, _WIDE = 6, 20  # names of columns in a message, and characters of each
 _LONGEST = 1 << 20  # bytes of a line
 _BOM, _UTF16 = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
 _FRACTIONS = "holds fractions up to 1, but the first rows whole numbers from 0 to 255; give all rows one range"
 
 
-class _Head(NamedTuple):
-    """What the first line of a file says."""
+@dataclass
+class _Position:
+    """How far files are read."""
 
-    names: tuple[str, ...]
-    """Of the columns: numbers from 0 on where there is no header."""
-    titled: bool
-    """Whether the first line is a header."""
-    delimiter: str
+    lines: Generator[bytes, None, None]
+    next: int
+    """The row of the line that comes next."""
+    begins: list[int]
+    """The first row of each file that was begun."""
 
 
 class Lines(ImageSource):
-    """The lines of CSV files, one file after the other; only reading to the end tells how many there are."""
+    """The lines of CSV files, one after the other; only reading to the end, or an index, tells how many there are."""
+
+    _opened: _Position | None = None
 
     def __init__(self, place: Place, names: Names, reading: Reading) -> None:
         self.name, self.count = place.name, None
@@ -51,7 +57,7 @@ class Lines(ImageSource):
                 raise FormatError(
                     f"{place.full(names[index])} has other columns than {place.full(names[0])}; choose with a pattern"
                 )
-        self._pixels, self._label = _choose(self._place.full(self._names[0]), self._head, reading)
+        self._pixels, self._label = choose_pixels(self._place.full(self._names[0]), self._head, reading)
         self.labelled = self._label is not None
         if not self._head.titled and reading.labels_from is None and self._label == 0:
             self._refuse_label_last()
@@ -61,15 +67,13 @@ class Lines(ImageSource):
         self._whole = False
         """Whether the first lines showed that the values are whole numbers from 0 to 255."""
         self._levels = self._choose_levels()
-        self._begins: list[int] = []
-        """The first row of each file that was begun."""
-        self._lines, self._next = self._read_all(self._begins), 0
+        self._files: Stack[Marks] | None = None  # with an index
         self._end: int | None = None
 
     @property
     def end(self) -> int | None:
         """See `ImageSource.end`."""
-        return self._end
+        return self._end if self.count is None else self.count
 
     def state(self) -> str:
         """See `ImageSource.state`."""
@@ -77,33 +81,82 @@ class Lines(ImageSource):
 
     def read(self, start: int, stop: int) -> Callable[[], Rows]:
         """See `ImageSource.read`."""
-        while self._next < start and (passed := list(islice(self._lines, min(start - self._next, MAX_ROWS)))):
-            self._next += len(passed)
-        lines = list(islice(self._lines, stop - start))
-        self._next += len(lines)
+        at = self._position(start)
+        while at.next < start and (passed := list(islice(at.lines, min(start - at.next, MAX_ROWS)))):
+            at.next += len(passed)
+        lines = list(islice(at.lines, stop - start))
+        at.next += len(lines)
         if len(lines) < stop - start:
-            self._end = self._next
-        return lambda: self._decoded(start, lines)
+            self._end = at.next
+        return lambda: self._decoded(start, lines, at.begins)
 
     def close(self) -> None:
         """See `ImageSource.close`."""
-        self._lines.close()
+        if self._opened is not None:
+            self._opened.lines.close()
 
-    def _read_head(self, index: int) -> _Head:
+    def measured(self, each: Each = map) -> Self:
+        """See `Divisible.measured`."""
+        if self._files is None:
+            found: list[tuple[int, Marks]] = list(each(Lines._index, map(self._of_file, range(len(self._names)))))
+            self._files = Stack(self._names, [rows for rows, _ in found], [marks for _, marks in found])
+            self.count = self._files.stop
+            self._opened = None
+        return self
+
+    def _of_file(self, index: int) -> Self:
+        """One of the files by itself."""
+        one = self.reopen()
+        one._names = self._names.cut(index, index + 1)
+        return one
+
+    def _index(self) -> tuple[int, Marks]:
+        """How many lines of data the only file has, and where they begin."""
+        offsets, count = array("q"), 0
+        with Files() as files, reported(self._place.full(self._names[0])):
+            file = files.content(self._place, self._names[0])
+            for offset, _ in islice(self._numbered(self._place.full(self._names[0]), file), self._head.titled, None):
+                if count % MAX_ROWS == 0:
+                    offsets.append(offset)
+                count += 1
+            offsets.append(file.tell())
+            return count, Marks(offsets, is_packed(file))
+
+    def _keep(self, start: int, stop: int) -> None:
+        assert self._files is not None  # noqa: S101  (its count is known)
+        self._files = self._files.cut(start, stop)
+        self._names = self._files.names
+
+    def _position(self, row: int) -> _Position:
+        """Where one stands, which is not far before a row where an index shows the way there."""
+        if self._opened is None or (self._files and row - self._opened.next > MAX_ROWS):
+            self.close()
+            if self._files is None:
+                begins: list[int] = []
+                self._opened = _Position(self._read_all(begins), 0, begins)
+            else:
+                index = self._files.of(row)
+                first = self._files.starts[index] + self._files.known[index].before(row - self._files.starts[index])
+                self._opened = _Position(self._read_from(self._files, row), first, self._files.starts)
+        return self._opened
+
+    def _read_from(self, files: Stack[Marks], row: int) -> Generator[bytes, None, None]:
+        """All lines from the last mark before a row on."""
+        for index in range(files.of(row), len(files)):
+            name, path = files.names[index], self._place.full(files.names[index])
+            with Files() as opened, reported(path):
+                _, file = files.known[index].open(opened, self._place, name, max(0, row - files.starts[index]))
+                for _, line in _lines(path, file):
+                    yield line
+
+    def _read_head(self, index: int) -> Head:
         path = self._place.full(self._names[index])
         line = next(self._lines_of(index), b"")
         if not line:
             raise DataError(f"{path} holds no line; expected {PIXELS} numbers a line, and perhaps a header and labels")
         if b"\0" in line or b"\r" in line.rstrip(b"\r\n"):
             raise FormatError(f"{path} is no text with line feeds; expected CSV, or the suffix of what it is")
-        text = line.decode(errors="replace")
-        delimiter = max(_DELIMITERS, key=text.count)
-        delimiter = delimiter if delimiter in text else " "  # as NumPy's savetxt has it
-        fields = [field.strip() for field in next(csv.reader([text], delimiter=delimiter))]
-        if any(field and not _is_number(field) for field in fields[1:]) or len(fields) < 2 or _counts_up(fields[1:]):
-            return _Head(tuple(fields), titled=True, delimiter=delimiter)
-        names = [str(place) for place in range(len(fields))]
-        return _Head((*names[:-1], "" if not fields[-1] else names[-1]), titled=False, delimiter=delimiter)
+        return read_head(line)
 
     def _refuse_label_last(self) -> None:
         """Without a header the first column is the label, unless it looks like a pixel and the last doesn't."""
@@ -120,17 +173,15 @@ class Lines(ImageSource):
         path = self._place.full(self._names[index])
         with Files() as files, reported(path):
             file = files.content(self._place, self._names[index])
-            start = file.peek(len(_BOM))
-            if start.startswith(_UTF16):
-                raise FormatError(f"{path} is UTF-16; save it as UTF-8")
-            file.read(len(_BOM) if start.startswith(_BOM) else 0)
-            while line := file.readline(_LONGEST):
-                if len(line) == _LONGEST:
-                    raise FormatError(
-                        f"{path} has a line of {_LONGEST:,} bytes or more; expected {PIXELS} numbers a line"
-                    )
-                if not line.isspace():
-                    yield line
+            for _, line in self._numbered(path, file):
+                yield line
+
+    def _numbered(self, path: str, file: io.BufferedReader) -> Iterator[tuple[int, bytes]]:
+        start = file.peek(len(_BOM))
+        if start.startswith(_UTF16):
+            raise FormatError(f"{path} is UTF-16; save it as UTF-8")
+        mark = file.read(len(_BOM) if start.startswith(_BOM) else 0)
+        return _lines(path, file, len(mark))
 
     def _read_data(self, index: int) -> Iterator[bytes]:
         return islice(self._lines_of(index), int(self._head.titled), None)
@@ -177,11 +228,11 @@ class Lines(ImageSource):
         values = np.delete(values, list(reasons), axis=0)
         return bool(len(values) and not (values % 1).any() and 1 < np.median(values.max(axis=1)) <= 255)
 
-    def _decoded(self, start: int, lines: list[bytes]) -> Rows:
+    def _decoded(self, start: int, lines: list[bytes], begins: list[int]) -> Rows:
         steps = range(0, len(lines), MAX_ROWS)
-        return join(start, [self._convert(start + at, lines[at : at + MAX_ROWS]) for at in steps])
+        return join(start, [self._convert(start + at, lines[at : at + MAX_ROWS], begins) for at in steps])
 
-    def _convert(self, start: int, lines: list[bytes]) -> Rows:
+    def _convert(self, start: int, lines: list[bytes], begins: list[int]) -> Rows:
         reasons: dict[int, str] = {}
         values = self._parse(lines, "uint8" if self._levels is BYTES else "float64")
         if values is None:
@@ -197,11 +248,11 @@ class Lines(ImageSource):
         wrong = dict.fromkeys(np.flatnonzero(outside).tolist(), self._levels.reason)
         images, blank = shape_all(pixels.reshape(-1, *IMAGE_SHAPE), self._reading)
         reasons = unknown | blank | wrong | reasons
-        return select(start, images, reasons, labels, lambda row: self._name(start + row))
+        return select(start, images, reasons, labels, lambda row: self._name(start + row, begins))
 
-    def _name(self, row: int) -> str:
-        index = bisect_right(self._begins, row) - 1
-        return f"{self._place.full(self._names[index])} row {row - self._begins[index]}"
+    def _name(self, row: int, begins: list[int]) -> str:
+        index = bisect_right(begins, row) - 1
+        return f"{self._place.full(self._names[index])} row {row - begins[index]}"
 
     def _parse(self, lines: Sequence[bytes], kind: str) -> NDArray[Any] | None:
         """The pixels of all lines, `[m, 784]`; None if one of them holds anything else."""
@@ -242,7 +293,7 @@ class Lines(ImageSource):
             try:
                 values[row] = [float(fields[column]) for column in self._pixels]
             except ValueError:
-                wrong = next(fields[column] for column in self._pixels if not _is_number(fields[column]))
+                wrong = next(fields[column] for column in self._pixels if not is_number(fields[column]))
                 reasons[row] = f"holds {wrong[:20]!r}, expected a number"
         return values, reasons
 
@@ -264,52 +315,11 @@ class Lines(ImageSource):
         return found.decode(errors="replace").strip()
 
 
-def _choose(path: str, head: _Head, reading: Reading) -> tuple[list[int], int | None]:
-    """Which columns hold pixels, and which the label."""
-    label = _choose_label(path, head, reading)
-    pixels = pixel_columns(list(head.names), label)
-    if not pixels and label is None and (first := numbered_label([name for name in head.names if name])) is not None:
-        label = first  # as Kaggle and many others have it
-        pixels = pixel_columns(list(head.names), label)
-    if not pixels:
-        columns = f"the columns {_show(head.names)}" if head.titled else "no header"
-        raise FormatError(
-            f"{path} has {len(head.names):,} columns ({columns}); expected {PIXELS} of one pixel each, "
-            "and perhaps a label"
-        )
-    others = [name for name in head.names if name not in set(pixels) and not names_rows(name)]
-    if label is None and len(others) == 1 and reading.labels_from != NONE:
-        label = others[0]
-    places = {name: place for place, name in enumerate(head.names)}
-    unlabelled = label is None or reading.labels_from == NONE
-    return [places[name] for name in pixels], None if unlabelled else places[str(label)]
-
-
-def _choose_label(path: str, head: _Head, reading: Reading) -> str | None:
-    if reading.labels_from not in (None, NONE):
-        if reading.labels_from not in head.names:
-            raise FormatError(
-                f"{path} has no column {reading.labels_from!r} for --labels-from; it has {_show(head.names)}"
-            )
-        return reading.labels_from
-    named = [name for name in head.names if names_labels(name)]
-    return "label" if "label" in named else named[0] if named else None
-
-
-def _show(names: Sequence[str]) -> str:
-    shown = [name if len(name) <= _WIDE else f"{name[:_WIDE]}..." for name in names[:_SHOWN]]
-    return ", ".join(shown) + (", ..." if len(names) > _SHOWN else "")
-
-
-def _counts_up(fields: Sequence[str]) -> bool:
-    """Whether these are numbers that follow each other, as pandas numbers columns: they can't be pixels."""
-    numbers = [int(field) for field in fields if field.isdecimal()]
-    return len(numbers) == len(fields) > 1 and all(after == before + 1 for before, after in pairwise(numbers))
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _lines(path: str, file: IO[bytes], offset: int = 0) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file that are not blank, each with where it begins."""
+    while line := file.readline(_LONGEST):
+        if len(line) == _LONGEST:
+            raise FormatError(f"{path} has a line of {_LONGEST:,} bytes or more; expected {PIXELS} numbers a line")
+        if not line.isspace():
+            yield offset, line
+        offset += len(line)

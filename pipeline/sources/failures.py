@@ -4,8 +4,10 @@ Drivers raise errors of their own, and those of fsspec for the web are all a `Fi
 first error, of which theirs came.
 """
 
+import errno
 import http
 import os
+import re
 import ssl
 from collections.abc import Iterator
 
@@ -33,6 +35,35 @@ _KINDS = {
     "ClientPayloadError": _BROKEN,
 }
 """By the name of a class, of Python or of aiohttp, which need not be installed."""
+_KEYS = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+_ELSEWHERE = "its bucket is in another region", "name that in AWS_REGION"
+_REPLACED = "it was replaced while it was read", "run the same command again"
+_S3 = {
+    "NoSuchBucket": ("there is no such bucket", "check its name, and AWS_ENDPOINT_URL"),
+    "InvalidAccessKeyId": ("its server does not know the access key", _KEYS),
+    "SignatureDoesNotMatch": ("the secret key is not that of the access key", _KEYS),
+    "ExpiredToken": ("the keys have expired", "log in again"),
+    "RequestTimeTooSkewed": ("the clock of this machine is wrong", "set it"),
+    "PreconditionFailed": _REPLACED,
+    "InvalidRange": _REPLACED,
+    "EntityTooLarge": ("it is too large to be sent at once", "make smaller parts"),
+    "PermanentRedirect": _ELSEWHERE,
+    "AuthorizationHeaderMalformed": _ELSEWHERE,
+    "IllegalLocationConstraintException": _ELSEWHERE,
+}
+"""By the code in an answer of S3."""
+_STATUS = re.compile(r"non-2xx status code: (\d+)")
+_CODE = re.compile(r"<Code>(\w+)</Code>")
+_SILENT = (
+    ("ConnectionRefused", (os.strerror(errno.ECONNREFUSED), "check AWS_ENDPOINT_URL, and whether the server runs")),
+    ("dns error", ("its host is not known", "check AWS_ENDPOINT_URL and the network")),
+    ("InvalidCertificate", ("the certificate of its server is not valid here", _SIGNED)),
+    ("InvalidMessage", _KINDS["SSLError"]),
+    ("TimedOut", _KINDS["TimeoutError"]),
+    ("without LOCATION", _ELSEWHERE),
+    ("HTTP error", _BROKEN),
+)
+"""By what is in the words of obstore where no answer came, the first that fits."""
 
 
 def explain(error: BaseException) -> tuple[str, str]:
@@ -66,9 +97,45 @@ def _explain(error: BaseException) -> tuple[str, str] | None:
     if isinstance(error, ssl.SSLCertVerificationError):
         why = getattr(error, "verify_message", error)
         return f"the certificate of its server is not valid here ({why})", _SIGNED
+    if type(error).__module__.startswith("obstore") or _STATUS.search(str(error)):
+        return _explain_s3(str(error))
     if "range requests" in str(error):  # of fsspec, a ValueError as any other
         return NO_RANGES
     return next((_KINDS[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in _KINDS), None)
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether an error of obstore may not come again: the server is busy or failed, or no answer came."""
+    status = _STATUS.search(str(error))
+    return is_busy(int(status[1])) if status else "HTTP error" in str(error)
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Whether an error of obstore says that there is no server."""
+    return "kind: Connect" in str(error) or "kind: Builder" in str(error)
+
+
+def is_past_the_end(error: BaseException) -> bool:
+    """Whether an error of obstore says that a range begins where an object has ended."""
+    return "<Code>InvalidRange</Code>" in str(error)
+
+
+def is_busy(status: int) -> bool:
+    """Whether a server that answers so may answer otherwise later."""
+    return status in _LATER or status >= 500
+
+
+def _explain_s3(said: str) -> tuple[str, str] | None:
+    """What obstore raises has the answer of the server in its words, and how it came to be."""
+    status, code = _STATUS.search(said), _CODE.search(said)
+    if code and code[1] in _S3:
+        return _S3[code[1]]
+    if status and int(status[1]) in _FORBIDDEN:
+        answer, _ = _explain_status(int(status[1])) or ("", "")
+        return answer, f"{_KEYS}, and what they may do"
+    if status:
+        return _explain_status(int(status[1]))
+    return next((words for sign, words in _SILENT if sign in said), None)
 
 
 def _explain_status(status: int) -> tuple[str, str] | None:
@@ -79,4 +146,4 @@ def _explain_status(status: int) -> tuple[str, str] | None:
     answer = f"its server answered {status}{words}"
     if status in _FORBIDDEN:
         return answer, "check the address, and that you may read it"
-    return answer, "try again later" if status in _LATER or status >= 500 else "check the address"
+    return answer, "try again later" if is_busy(status) else "check the address"

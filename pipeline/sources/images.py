@@ -1,11 +1,10 @@
 """Piles of images to encode: arrays, tables, CSV, pictures and archives, on a disk, behind an address or on stdin."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from pipeline.sources.pictures import Pictures
 from pipeline.sources.places import Names, Place, find_local, hidden, kind_of, reported
 from pipeline.sources.reading import FOLDER, NONE, Reading
 from pipeline.sources.remote import find_remote
-from pipeline.sources.rows import MAX_ROWS, BadRow, ImageSource, Labels, Pixels, Rows, describe
+from pipeline.sources.rows import MAX_ROWS, BadRow, Each, ImageSource, Labels, Pixels, Rows, describe
 from pipeline.sources.shards import Shards
 from pipeline.sources.streams import Files
 
@@ -54,7 +53,6 @@ def open_images(path: str | Path | Place, labels: str | Path | None = None, **ch
             if reading.labels_from == NONE:
                 raise FormatError("--labels names labels and --labels-from none rules them out; leave one out")
             source = _Labelled(source, _find(labels, EXPECTED), reading)
-        source.reopen = partial(open_images, place if place.once else path, labels, **choices)
         return source
     except BaseException:
         source.close()
@@ -161,17 +159,18 @@ class _Labelled(ImageSource):
 
     def __init__(self, source: ImageSource, place: Place, reading: Reading) -> None:
         self.name, self.count, self.labelled = source.name, source.count, True
-        self.labels_from, self.passed_over = place.name, source.passed_over
-        self._source, self._place, self._reading, self._files = source, place, reading, Files()
-        try:
-            with reported(place.name):
-                self._labels = open_labels(self._files, place, reading)
-            self.classes = self._labels.classes
-            if self.count is not None:
-                self._compare(self.count)
-        except BaseException:
-            self._files.close()
-            raise
+        self.labels_from = place.name
+        self._source, self._place, self._reading = source, place, reading
+        with reported(place.name):
+            self._labels = open_labels(place, reading)
+        self.classes = self._labels.classes
+        if self.count is not None:
+            self._compare(self.count)
+
+    @property
+    def passed_over(self) -> Mapping[str, int]:  # type: ignore[override]
+        """See `ImageSource.passed_over`."""
+        return self._source.passed_over
 
     @property
     def end(self) -> int | None:
@@ -196,7 +195,24 @@ class _Labelled(ImageSource):
     def close(self) -> None:
         """See `ImageSource.close`."""
         self._source.close()
-        self._files.close()
+        self._labels.close()
+
+    def measured(self, each: Each = map) -> Self:
+        """See `Divisible.measured`."""
+        self._source = self._source.measured(each)
+        self.count = self._source.count
+        if self.count is not None:
+            self._compare(self.count)
+        return self
+
+    def reopen(self) -> Self:
+        """See `Divisible.reopen`."""
+        again = super().reopen()
+        again._source, again._labels = self._source.reopen(), self._labels.reopen()
+        return again
+
+    def _keep(self, start: int, stop: int) -> None:
+        self._source, self._labels = self._source.cut(start, stop), self._labels.taken(start, stop)
 
     def _compare(self, count: int) -> None:
         if count != len(self._labels):

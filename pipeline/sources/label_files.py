@@ -3,7 +3,7 @@
 import csv
 import io
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, repeat
 from typing import Any, Self
 
@@ -25,7 +25,7 @@ from pipeline.sources.labels import (
 )
 from pipeline.sources.places import Place, reported
 from pipeline.sources.reading import Reading
-from pipeline.sources.rows import Labels
+from pipeline.sources.rows import Divisible, Labels
 from pipeline.sources.streams import Files
 
 _QMNIST = 8  # columns of its extended labels, the first of which is the class
@@ -34,11 +34,13 @@ _DELIMITERS, _LONGEST = ",;\t", 1 << 20
 EXPECTED = "labels as IDX, .npy, .npz, CSV, Parquet or Arrow"
 
 
-class LabelStream:
+class LabelStream(Divisible):
     """The labels of a pile, read from front to back."""
 
-    def __init__(self, name: str, count: int, read: Callable[[int, int], Any], vocabulary: Vocabulary) -> None:
-        self.name, self._count, self._read, self._vocabulary = name, count, read, vocabulary
+    _opened: ArrayStream | None = None
+
+    def __init__(self, name: str, values: ArrayStream | Sequence[Any] | NDArray[Any], vocabulary: Vocabulary) -> None:
+        self.name, self._values, self._vocabulary = name, values, vocabulary
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -46,16 +48,31 @@ class LabelStream:
         return self._vocabulary.classes
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._values)
 
     def read(self, start: int, stop: int) -> tuple[Labels, dict[int, str]]:
         """Labels of these rows: int16 `[stop - start]`, -1 for none; and what is wrong with some."""
-        return to_labels(self._read(start, stop), self._vocabulary)
+        if isinstance(self._values, ArrayStream):
+            self._opened = self._opened or self._values.reopen()
+            return to_labels(_flat(self._opened.read(start, stop)), self._vocabulary)
+        return to_labels(self._values[start:stop], self._vocabulary)
+
+    def _keep(self, start: int, stop: int) -> None:
+        if isinstance(self._values, ArrayStream):
+            self._values = self._values.cut(start, stop)
+
+    def taken(self, start: int, stop: int) -> "LabelStream":
+        """Those of the rows from `start` up to `stop`, already read."""
+        return _Taken(self, start, stop)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._opened is not None:
+            self._opened.close()
 
     @classmethod
-    def of_array(cls, reopen: Callable[[], ArrayStream], name: str) -> Self:
+    def of_array(cls, stream: ArrayStream, name: str) -> Self:
         """Labels in an array `[n]`, `[n, 1]`, or int32 `[n, 8]` as QMNIST has them; words are read twice."""
-        stream = reopen()
         columns = stream.shape[1:]
         extended = columns == (_QMNIST,) and stream.dtype == np.dtype(">i4")
         if (
@@ -70,10 +87,11 @@ class LabelStream:
             words: set[str] = set()
             for at in range(0, len(stream), _AT_ONCE):
                 words |= set(_flat(stream.read(at, min(at + _AT_ONCE, len(stream)))).tolist())
-            vocabulary, stream = read_vocabulary(words, stream.name), reopen()
+            vocabulary = read_vocabulary(words, stream.name)
+            stream.close()
         elif stream.dtype.kind not in "biuf":
             raise FormatError(f"{stream.name} holds labels as {stream}, expected whole numbers or words")
-        return cls(name, len(stream), lambda start, stop: _flat(stream.read(start, stop)), vocabulary)
+        return cls(name, stream, vocabulary)
 
     @classmethod
     def of_values(cls, path: str, values: Sequence[Any] | NDArray[Any], classes: tuple[str, ...] = ()) -> Self:
@@ -84,7 +102,25 @@ class LabelStream:
         elif not isinstance(values, np.ndarray):
             known = values.words if isinstance(values, _Words) else set(values)
             vocabulary = read_vocabulary({str(value) for value in known if value is not None}, path)
-        return cls(path, len(values), lambda start, stop: values[start:stop], vocabulary)
+        return cls(path, values, vocabulary)
+
+
+class _Taken(LabelStream):
+    """Some of the labels of a pile, in memory."""
+
+    def __init__(self, labels: LabelStream, start: int, stop: int) -> None:
+        self._found, self._reasons = labels.read(start, stop)
+        super().__init__(labels.name, (), NUMBERS)
+        self._count, self._start = len(labels), start
+
+    def __len__(self) -> int:
+        return self._count
+
+    def read(self, start: int, stop: int) -> tuple[Labels, dict[int, str]]:
+        """See `LabelStream.read`."""
+        first, last = start - self._start, stop - self._start
+        reasons = {row - first: reason for row, reason in self._reasons.items() if first <= row < last}
+        return self._found[first:last], reasons
 
 
 class _Words(Sequence[str]):
@@ -108,7 +144,7 @@ def _flat(values: NDArray[Any]) -> NDArray[Any]:
     return np.char.decode(first, "utf-8", "replace") if first.dtype.kind == "S" else first
 
 
-def open_labels(files: Files, place: Place, reading: Reading) -> LabelStream:
+def open_labels(place: Place, reading: Reading) -> LabelStream:
     """Open a file of labels of its own: IDX, `.npy`, `.npz`, or a column of a CSV, Parquet or Arrow file.
 
     Raises:
@@ -126,15 +162,13 @@ def open_labels(files: Files, place: Place, reading: Reading) -> LabelStream:
         case kinds.CSV:
             with Files() as lines, reported(path):
                 return LabelStream.of_values(path, _Words(_read_lines(path, lines.content(place, name), reading)))
-    with Files() as start:
-        zipped = start.stream(place, name).peek(len(ZIP)).startswith(ZIP)
-    if zipped:
-        archive = Archive(path, files.stream(place, name, seek=True))
-        chosen = _choose_array(archive, reading)
-        return LabelStream.of_array(lambda: archive.open(chosen), path)
+    with Files() as files:
+        if files.stream(place, name).peek(len(ZIP)).startswith(ZIP):
+            archive = Archive(files, place, name)
+            return LabelStream.of_array(archive.open(_choose_array(archive, reading)), path)
     if reading.labels_from is not None:
         raise FormatError(f"{path} holds one array, without a name; leave --labels-from out")
-    return LabelStream.of_array(lambda: open_array(files, place, name), path)
+    return LabelStream.of_array(open_array(place, name), path)
 
 
 def _kind_of(place: Place, name: str) -> str:

@@ -125,6 +125,7 @@ class Pictures(ImageSource):
         self.count = len(names)
         self.passed_over = names.passed_over
         self._place, self._names, self._reading = place, names, reading
+        self._first = 0  # the row of the first name
         self._words: dict[str, str] = {}
         self._meaning = NUMBERS
         if reading.labels_from in (None, FOLDER):
@@ -144,9 +145,16 @@ class Pictures(ImageSource):
         """
         return lambda: join(start, [self._rows(at, min(at + _FETCHED, stop)) for at in range(start, stop, _FETCHED)])
 
+    def _keep(self, start: int, stop: int) -> None:
+        self._names, self._first = self._names.cut(start - self._first, stop - self._first), start
+        if self.labelled:
+            folders = {name.rpartition("/")[0] for name in self._names.stretch(0, stop - start)}
+            self._words = {folder: self._words[folder] for folder in folders & self._words.keys()}
+
     def _rows(self, start: int, stop: int) -> Rows:
-        names = self._names.stretch(start, stop)
-        images, reasons = decode_all(self._fetch(names), self._reading)
+        first = start - self._first
+        names = self._names.stretch(first, stop - self._first)
+        images, reasons = decode_all(self._fetch(first, names), self._reading)
         labels = None
         if self.labelled:
             labels, wrong = split([self._label(name) for name in names])
@@ -154,7 +162,8 @@ class Pictures(ImageSource):
         shown = self._shown(names)
         return select(start, images, reasons, labels, lambda row: self._place.full(shown[row]), shown)
 
-    def _fetch(self, names: list[str]) -> list[bytes | Refused]:
+    def _fetch(self, first: int, names: list[str]) -> list[bytes | Refused]:  # noqa: ARG002
+        """The contents of pictures, the first of which is that with this number."""
         return self._place.fetch(names)
 
     def _shown(self, names: list[str]) -> list[str]:

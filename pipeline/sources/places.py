@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import itertools
 import os
 import re
@@ -13,7 +14,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from glob import iglob
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+import numpy as np
 
 from pipeline.errors import DataError, PipelineError
 from pipeline.shared.text import one_line
@@ -24,6 +27,7 @@ WILD = "*?[{"
 _BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
 _STAT_AT_ONCE, _STAT_THREADS = 4096, 4
 _AT_ONCE = 1 << 16  # most pictures are smaller
+_BUFFER = 1 << 20
 
 
 class Place(ABC):
@@ -55,6 +59,12 @@ class Place(ABC):
     @abstractmethod
     def fetch(self, names: Sequence[str]) -> list[bytes | Refused]:
         """The contents of small files."""
+
+    def span(self, name: str, start: int, stop: int) -> BinaryIO:
+        """The bytes of a file from `start` up to `stop`, as a stream; it ends before if the file does."""
+        file = self.open(name, seek=True)
+        file.seek(start)
+        return Span.of(file, stop - start)
 
     def files(self, suffixes: Sequence[str]) -> Iterator[str]:
         """The names of all files with one of these suffixes, in either case, but for those that begin with a dot."""
@@ -90,6 +100,34 @@ class Place(ABC):
     def ends(self, name: str, suffixes: str | tuple[str, ...]) -> bool:
         """Whether the name of a file has one of these suffixes, in either case."""
         return self.bare(name).lower().endswith(suffixes)
+
+
+class Span(io.RawIOBase):
+    """So many bytes of a stream from where it stands."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file, self._left = file, size
+
+    @classmethod
+    def of(cls, file: BinaryIO, size: int) -> io.BufferedReader:
+        """As a stream that gives as much as is asked for unless it ends."""
+        return io.BufferedReader(cls(file, size), _BUFFER)
+
+    def readable(self) -> bool:
+        """See `io.IOBase`."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """See `io.RawIOBase`."""
+        content = self._file.read(min(len(buffer), self._left))
+        buffer[: len(content)] = content
+        self._left -= len(content)
+        return len(content)
+
+    def close(self) -> None:
+        """See `io.IOBase`."""
+        self._file.close()
+        super().close()
 
 
 class LocalPlace(Place):
@@ -217,6 +255,22 @@ class Names:
             return [self[index] for index in range(start, stop)]
         plain = text.decode()
         return [plain[one - first : other - first] for one, other in itertools.pairwise(ends)]
+
+    def cut(self, start: int, stop: int) -> "Names":
+        """Those from `start` up to `stop` alone, without their folders and what lies beside them."""
+        part, ends = Names(), np.array(self._ends[start : stop + 1])
+        part._text = self._text[ends[0] : ends[-1]]
+        part._ends = array("q", (ends - ends[0]).tobytes())
+        return part
+
+    def __getstate__(self) -> Any:
+        lengths = np.diff(np.array(self._ends))
+        return bytes(self._text), lengths.astype(np.min_scalar_type(lengths.max(initial=0))), self.folders
+
+    def __setstate__(self, state: Any) -> None:
+        text, lengths, self.folders = state
+        self.passed_over = Counter()
+        self._text, self._ends = bytearray(text), array("q", np.cumsum([0, *lengths], dtype=np.int64).tobytes())
 
     def __iter__(self) -> Iterator[str]:
         return (self[index] for index in range(len(self)))

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 
 from pipeline.errors import DataError
 from pipeline.shared.text import one_line
+from pipeline.sources import s3
 from pipeline.sources.failures import NO_RANGES, explain, is_missing
 from pipeline.sources.places import WILD, Place, expand, fixed, reported
 from pipeline.sources.rows import Refused
@@ -23,8 +24,19 @@ class RemotePlace(Place):
     def __init__(self, name: str, root: str, kind: str, matching: str, system: Any) -> None:
         super().__init__(name, root, kind, matching)
         self._system = system
+        self._begin()
+
+    def _begin(self) -> None:
+        """What is of this process alone."""
         self._found: dict[str, dict[str, Any]] = {}
-        self._one = contextlib.nullcontext() if system.async_impl else threading.Lock()
+        self._one = contextlib.nullcontext() if self._system.async_impl else threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_found", "_one")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._begin()
 
     def entries(self) -> Iterator[str]:
         """See `Place.entries`."""
@@ -98,16 +110,12 @@ def find_remote(name: str, expected: str) -> Place:
     Raises:
         DataError: nothing lies there; expected was `expected`; or its driver isn't installed, or it fails.
     """
-    protocol = name.partition("://")[0]
-    try:
-        import fsspec  # noqa: PLC0415
+    if s3.is_s3(name):
+        from pipeline.sources.objects import find_s3  # noqa: PLC0415
 
-        system, path = fsspec.core.url_to_fs(name)
-    except (ImportError, ValueError) as error:
-        raise DataError(f"{name} can't be opened: {one_line(error)}; install the driver for {protocol}://") from error
-    except Exception as error:  # whatever a driver raises over wrong options or missing rights
-        found, advice = explain(error)
-        raise DataError(f"{name} can't be opened: {found}; {advice}") from error
+        return find_s3(name, expected)
+    system, path = connect(name)
+    protocol = name.partition("://")[0]
     wild = WILD.replace("?", "") if protocol.startswith("http") else WILD
     with reported(name):
         if any(sign in path for sign in wild):
@@ -122,6 +130,26 @@ def find_remote(name: str, expected: str) -> Place:
             return RemotePlace(name, f"{path.rstrip('/')}/", "folder", "", system)
         bare = path.partition("?")[0] if protocol.startswith("http") else path
         return RemotePlace(name, path[: bare.rfind("/") + 1], "file", path, system)
+
+
+def connect(name: str) -> tuple[Any, str]:
+    """The file system of an address, and the path in it.
+
+    Raises:
+        DataError: its driver isn't installed, or it fails.
+    """
+    protocol = name.partition("://")[0]
+    try:
+        import fsspec  # noqa: PLC0415
+
+        system, path = fsspec.core.url_to_fs(name)
+    except (ImportError, ValueError) as error:
+        advice = s3.INSTALL if protocol == "s3" else f"install the driver for {protocol}://"
+        raise DataError(f"{name} can't be reached: {one_line(error)}; {advice}") from error
+    except Exception as error:  # whatever a driver raises over wrong options or missing rights
+        found, advice = explain(error)
+        raise DataError(f"{name} can't be reached: {found}; {advice}") from error
+    return system, path
 
 
 class _Stream(io.RawIOBase):

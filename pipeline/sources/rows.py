@@ -1,11 +1,12 @@
 """What a pile of images is to those who read it: a stream of rows in a fixed order."""
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from types import MappingProxyType, TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ from pipeline.shared.interface import IMAGE_SHAPE
 
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int16]
+Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+"""Like `map`: calls a function with each of many things, perhaps in other processes, to which it can send both."""
 MAX_ROWS = 4096  # of one call of `ImageSource.read`
 
 
@@ -45,12 +48,46 @@ class Rows:
     """The file or member of an archive that each good one came from, relative to the pile."""
 
 
-class ImageSource(ABC):
-    """A pile of images, read by one thread from front to back; a context manager that closes its files.
+class Divisible:
+    """Rows that can be sent to other processes, all or some of them: what was found out about them, and no open file.
 
-    Pickled, it is opened again where it arrives, and can be read there from any row on. Where `count` is None, the
-    rows before that one have to be passed over.
+    A copy, and what arrives elsewhere, opens its files where it is first read, and finds nothing out again.
     """
+
+    _opened: Any = None
+    """What is open, and how far it is read: of this object alone."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_opened"}
+
+    def reopen(self) -> Self:
+        """The same, to be read from any row on."""
+        return copy.copy(self)
+
+    def measured(self, each: Each = map) -> Self:  # noqa: ARG002
+        """The same, `count` known. Where only reading tells, an index is made, by one call of `each` for all files.
+
+        Raises:
+            DataError: a file is unreadable or damaged.
+        """
+        return self
+
+    def cut(self, start: int, stop: int) -> Self:
+        """The rows from `start` up to `stop` by themselves, for which `count` must be known.
+
+        They keep their numbers, and are read as those of the whole are. Only what must be known of them is kept, and
+        only their files are opened.
+        """
+        part = self.reopen()
+        part._keep(start, stop)
+        return part
+
+    def _keep(self, start: int, stop: int) -> None:
+        """Forget what is known of no row from `start` up to `stop`."""
+
+
+class ImageSource(Divisible, ABC):
+    """A pile of images, read by one thread from front to back; a context manager that closes its files."""
 
     name: str
     """As the user typed it."""
@@ -62,14 +99,9 @@ class ImageSource(ABC):
     """Where labels come from, in words: `column label`, `names of folders`."""
     classes: tuple[str, ...] = ()
     """Names of the classes, by label; empty where labels are plain numbers."""
-    reopen: Callable[[], Self]
-    """Opens it once more; set by what opened it, and itself fit to be pickled."""
     passed_over: Mapping[str, int] = MappingProxyType({})
     """How many files, or members of archives, were found and not taken, by kind: `.txt`, `hidden`. It grows while an
     archive is read."""
-
-    def __reduce__(self) -> tuple[Callable[[], Self], tuple[()]]:
-        return self.reopen, ()
 
     @abstractmethod
     def state(self) -> str:
@@ -94,7 +126,7 @@ class ImageSource(ABC):
         """The number of rows if it is known by now: `count`, or what reading to the end has told."""
         return self.count
 
-    def close(self) -> None:  # noqa: B027
+    def close(self) -> None:
         """Close the files."""
 
     def __enter__(self) -> Self:

@@ -64,6 +64,11 @@ class _Gzip(gzip.GzipFile):
         return False
 
 
+def is_packed(file: io.BufferedReader) -> bool:
+    """Whether what `Files.content` gave is unpacked as it is read."""
+    return isinstance(file.raw, _Gzip)
+
+
 def gunzip(name: str, file: io.BufferedReader) -> gzip.GzipFile:
     """The stream inside a gzip stream."""
     start = file.peek(16)[:16]

@@ -1,7 +1,11 @@
 """Parquet and Arrow files: their schema, their number of rows, and their rows in batches from any row on."""
 
+import collections
+import itertools
 from abc import ABC, abstractmethod
+from bisect import bisect_left, bisect_right
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Self
 
@@ -11,6 +15,7 @@ from pipeline.sources.columns import is_bytes
 from pipeline.sources.kinds import ARROW, PARQUET, START, kind_of_content, kind_of_name
 from pipeline.sources.places import Place, reported
 from pipeline.sources.rows import MAX_ROWS
+from pipeline.sources.stack import Known, Plain
 from pipeline.sources.streams import Files
 
 _BATCH_BYTES = 16 << 20  # of what Arrow gives at a time
@@ -18,11 +23,31 @@ _BUFFERS, _BUFFER = 16 << 20, 1 << 16  # of all columns and at least of each: wi
 _ARROW_FILE = b"ARROW1"
 
 
+@dataclass(frozen=True)
+class Batches:
+    """How many rows the batches of an Arrow file have, which it doesn't say elsewhere."""
+
+    rows: int
+    """Of the file."""
+    sizes: list[int]
+    first: int = 0
+    """The batch of which the first size is."""
+    start: int = 0
+    """Its first row."""
+
+    def cut(self, start: int, stop: int) -> "Batches":
+        """See `Known.cut`."""
+        edges = [*accumulate(self.sizes, initial=self.start)]
+        first, last = bisect_right(edges, start) - 1, bisect_left(edges, stop)
+        return Batches(self.rows, self.sizes[first:last], self.first + first, edges[first])
+
+
 class TableFile(ABC):
     """A file that is open within a `with` block."""
 
-    def __init__(self, place: Place, name: str) -> None:
+    def __init__(self, place: Place, name: str, known: Known | None = None) -> None:
         self.path = place.full(name)
+        self._known = known
         with reported(self.path):
             self._stream = place.open(name, seek=True)
         try:
@@ -38,6 +63,11 @@ class TableFile(ABC):
 
     schema: Any
     rows: int
+
+    @property
+    def known(self) -> Known:
+        """What need not be found out again to read it."""
+        return self._known or Plain()
 
     @abstractmethod
     def _open(self) -> None: ...
@@ -108,35 +138,40 @@ class _Arrow(TableFile):
 
         indexed = self._stream.read(len(_ARROW_FILE)) == _ARROW_FILE
         self._stream.seek(0)
-        self._file = pa.ipc.open_file(self._stream) if indexed else None
-        if self._file is not None:
-            self.schema = self._file.schema
-            self._groups = [self._file.get_batch(index).num_rows for index in range(self._file.num_record_batches)]
-        else:
-            reader = pa.ipc.open_stream(self._stream)
-            self.schema, self._groups = reader.schema, [batch.num_rows for batch in reader]
-        self.rows = sum(self._groups)
+        file = pa.ipc.open_file(self._stream) if indexed else None
+        reader = file or pa.ipc.open_stream(self._stream)
+        self._file, self.schema = file, reader.schema
+        if not isinstance(self._known, Batches):
+            batches = map(file.get_batch, range(file.num_record_batches)) if file is not None else reader
+            sizes = [batch.num_rows for batch in batches]
+            self._known = Batches(sum(sizes), sizes)
+        self._batches, self.rows = self._known, self._known.rows
 
     def batches(self, row: int, columns: Sequence[str]) -> Generator[tuple[int, Any], None, None]:
         import pyarrow as pa  # noqa: PLC0415
 
         self._stream.seek(0)
         stream = None if self._file is not None else iter(pa.ipc.open_stream(self._stream))
-        starts = [*accumulate(self._groups, initial=0)]
-        for index, rows in enumerate(self._groups):
-            # A stream has to be read to its next batch; of a file with an index, the rest can be left alone.
-            batch = next(stream) if stream is not None else None
+        known = self._batches
+        starts = [*accumulate(known.sizes, initial=known.start)]
+        if stream is not None:
+            collections.deque(itertools.islice(stream, known.first), 0)  # has to be read to its next batch
+        for index, rows in enumerate(known.sizes):
+            batch = next(stream, None) if stream is not None else None
             if starts[index + 1] <= row:
                 continue
-            batch = batch if batch is not None else self._file.get_batch(index)  # type: ignore[union-attr]
+            # Of a file with an index, the rest can be left alone.
+            batch = batch if self._file is None else self._file.get_batch(known.first + index)
+            if batch is None or batch.num_rows != rows:
+                raise FormatError(f"{self.path} holds another number of rows than at the start; leave it unchanged")
             batch = batch.select(list(columns))
             batch.validate(full=True)  # Arrow ends the process over offsets that lead out of a buffer
             for at in range(0, rows, MAX_ROWS):
                 yield starts[index] + at, batch.slice(at, MAX_ROWS)
 
 
-def open_table(place: Place, name: str) -> TableFile:
-    """Open a Parquet or Arrow file.
+def open_table(place: Place, name: str, known: Known | None = None) -> TableFile:
+    """Open a Parquet or Arrow file, of which something may be known from the last time.
 
     Raises:
         DataError: it can't be read; FormatError: it contradicts itself.
@@ -145,4 +180,4 @@ def open_table(place: Place, name: str) -> TableFile:
     if kind not in (ARROW, PARQUET):
         with Files() as files, reported(place.full(name)):
             kind = kind_of_content(files.stream(place, name).read(START))
-    return (_Arrow if kind == ARROW else _Parquet)(place, name)
+    return (_Arrow if kind == ARROW else _Parquet)(place, name, known)

@@ -1,9 +1,8 @@
 """Tables full of images, Parquet or Arrow: the output of this pipeline, or anybody's."""
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from itertools import accumulate
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import FormatError
@@ -15,47 +14,58 @@ from pipeline.sources.levels import BYTES, Levels, find_levels
 from pipeline.sources.places import Names, Place, reported
 from pipeline.sources.reading import Reading
 from pipeline.sources.rows import MAX_ROWS, ImageSource, Rows, join, select
-from pipeline.sources.table_files import TableFile, open_table
+from pipeline.sources.stack import Stack
+from pipeline.sources.table_files import open_table
 
 _HELD = 64 << 20  # bytes of one stretch that wait for their conversion; beyond them it is done at once
+
+
+@dataclass
+class _Position:
+    """How far a table is read."""
+
+    batches: Generator[tuple[int, Any], None, None]
+    """Those to come, each with its first row."""
+    start: int
+    """The first row of the batch that is held, or that comes next."""
+    held: Any = ()
 
 
 class Table(ImageSource):
     """Parquet or Arrow files, one after the other."""
 
+    _opened: _Position | None = None
+
     def __init__(self, place: Place, names: Names, reading: Reading) -> None:
         self.name = place.name
         self.passed_over = names.passed_over
-        self._place, self._names, self._reading = place, names, reading
-        self._chosen: Chosen | None = None
-        counts, by_numbers = [], False
+        self._place, self._reading = place, reading
+        chosen: Chosen | None = None
+        counts, known, by_numbers = [], [], False
         for index in range(len(names)):
-            with self._opened(index) as file:
-                chosen = choose_columns(file.path, file.schema, reading)
-                if self._chosen is not None and chosen != self._chosen:
-                    if chosen[:2] == self._chosen[:2]:
+            with open_table(place, names[index]) as file:
+                before, chosen = chosen, choose_columns(file.path, file.schema, reading)
+                if before is not None and chosen != before:
+                    if chosen[:2] == before[:2]:
                         raise FormatError(f"{file.path} names other classes than the file before it; use numbers")
                     raise FormatError(
                         f"{file.path} keeps images in {chosen.images[0]} and labels in {chosen.labels}, the file "
-                        f"before it in {self._chosen.images[0]} and {self._chosen.labels}; choose with a pattern"
+                        f"before it in {before.images[0]} and {before.labels}; choose with a pattern"
                     )
-                self._chosen = chosen
                 by_numbers |= file.needs_levels(chosen)
                 counts.append(file.rows)
-        assert self._chosen is not None  # noqa: S101  (there is a file)
-        self._columns = list(self._chosen.images)
-        self._starts = [0, *accumulate(counts)]
-        self.count = self._starts[-1]
-        self.labelled = self._chosen.labels is not None
+                known.append(file.known)
+        assert chosen is not None  # noqa: S101  (there is a file)
+        self._files = Stack(names, counts, known)
+        self.count = self._files.stop
+        self._columns = [*chosen.images, *([] if chosen.labels is None else [chosen.labels])]
+        self.labelled = chosen.labels is not None
         if self.labelled:
-            self.labels_from = f"column {self._chosen.labels}"
-            self._vocabulary = vocabulary_of(self.name, self._chosen, self._label_batches)
+            self.labels_from = f"column {chosen.labels}"
+            self._vocabulary = vocabulary_of(self.name, chosen, self._label_batches)
             self.classes = self._vocabulary.classes
-            self._columns.append(str(self._chosen.labels))
         by_numbers |= reading.value_range is not None
         self._levels = self._find_levels() if by_numbers and self.count else BYTES
-        self._batches = self._read_from(0, self._columns)
-        self._held, self._held_start = None, 0  # a batch, and its first row
 
     def state(self) -> str:
         """See `ImageSource.state`."""
@@ -76,39 +86,43 @@ class Table(ImageSource):
 
     def close(self) -> None:
         """See `ImageSource.close`."""
-        self._held = None
-        self._batches.close()  # type: ignore[attr-defined]
+        if self._opened is not None:
+            self._opened.batches.close()
+            self._opened = None
+
+    def _keep(self, start: int, stop: int) -> None:
+        self._files = self._files.cut(start, stop)
 
     def _part(self, start: int, batch: Any) -> Callable[[], Rows]:
         return lambda: self._decoded(start, batch)
 
     def _take(self, start: int, stop: int) -> Iterator[tuple[int, Any]]:
         """The batches that make up these rows, each with its first row."""
-        end = self._held_start + (len(self._held) if self._held is not None else 0)
-        if self._file_of(start) > self._file_of(end) or start - end > MAX_ROWS:
-            self._batches.close()  # type: ignore[attr-defined]
-            self._batches, self._held, self._held_start = self._read_from(start, self._columns), None, start
+        at = self._position(start)
         while start < stop:
-            if self._held is None or start >= self._held_start + len(self._held):
-                self._held_start, self._held = next(self._batches)
+            if start >= at.start + len(at.held):
+                at.start, at.held = next(at.batches)
                 continue
-            first = start - self._held_start
-            batch = self._held.slice(first, stop - start)
+            batch = at.held.slice(start - at.start, stop - start)
             yield start, batch
             start += len(batch)
 
-    def _file_of(self, row: int) -> int:
-        return bisect_right(self._starts, row) - 1
+    def _position(self, row: int) -> _Position:
+        """Where one stands, from which a row is not far."""
+        if self._opened is not None:
+            end = self._opened.start + len(self._opened.held)
+            if self._files.of(row) == self._files.of(end) and row - end <= MAX_ROWS:
+                return self._opened
+            self.close()
+        self._opened = _Position(self._read_from(row, self._columns), row)
+        return self._opened
 
-    def _opened(self, index: int) -> TableFile:
-        return open_table(self._place, self._names[index])
-
-    def _read_from(self, row: int, columns: list[str]) -> Iterator[tuple[int, Any]]:
+    def _read_from(self, row: int, columns: list[str]) -> Generator[tuple[int, Any], None, None]:
         """All batches from the group of rows in which a row lies, each with its first row."""
-        for index in range(self._file_of(row), len(self._names)):
-            first = self._starts[index]
-            with self._opened(index) as file:
-                if file.rows != self._starts[index + 1] - first:
+        for index in range(self._files.of(row), len(self._files)):
+            first, end = self._files.starts[index : index + 2]
+            with open_table(self._place, self._files.names[index], self._files.known[index]) as file:
+                if file.rows != end - first:
                     raise FormatError(f"{file.path} holds another number of rows than at the start; leave it unchanged")
                 at = first
                 with closing(file.batches(max(0, row - first), columns)) as batches:
@@ -120,12 +134,11 @@ class Table(ImageSource):
                         at = first + found[0]
                         yield at, found[1]
                         at += len(found[1])
-                if at != self._starts[index + 1]:
+                if at != end:
                     raise FormatError(f"{file.path} ends at row {at - first:,}; fetch it again")
 
     def _label_batches(self) -> Iterator[Any]:
-        assert self._chosen is not None and self._chosen.labels is not None  # noqa: S101
-        return (batch.column(0) for _, batch in self._read_from(0, [self._chosen.labels]))
+        return (batch.column(0) for _, batch in self._read_from(0, self._columns[-1:]))
 
     def _find_levels(self) -> Levels:
         if self._reading.value_range is not None:
@@ -134,13 +147,13 @@ class Table(ImageSource):
 
         def pieces() -> Iterator[tuple[str, Any]]:
             for at, batch in self._read_from(0, images):
-                yield self._place.full(self._names[self._file_of(at)]), read_numbers(batch.columns).values
+                yield self._place.full(self._files.names[self._files.of(at)]), read_numbers(batch.columns).values
 
         return find_levels(self.name, pieces())
 
     def _decoded(self, start: int, batch: Any) -> Rows:
-        index = self._file_of(start)
-        offset, path = self._starts[index], self._place.full(self._names[index])
+        index = self._files.of(start)
+        offset, path = self._files.starts[index], self._place.full(self._files.names[index])
         columns = batch.columns
         labels, wrong = read_labels(columns.pop(), self._vocabulary) if self.labelled else (None, {})
         images, reasons = read_images(columns, self._reading, self._levels)

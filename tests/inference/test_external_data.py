@@ -62,6 +62,17 @@ def test_data_beside_a_model_that_the_manifest_lists_are_taken(
             assert (again.path, again.sha256) == (found.path, found.sha256)
 
 
+def test_its_data_travel_with_it(bundle: Path, images: NDArray[np.uint8]) -> None:
+    move_out(bundle)
+    sign(bundle)
+    model = Encoder(bundle)
+    expected = model(images[:300])
+    sent = pickle.dumps(model)
+    shutil.rmtree(bundle)
+    found = pickle.loads(sent)(images[:300])
+    assert all(np.array_equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
 def test_other_data_are_another_model(bundle: Path) -> None:
     (data, *_) = move_out(bundle)
     sign(bundle)

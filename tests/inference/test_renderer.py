@@ -74,8 +74,11 @@ def test_other_latents_are_refused(renderer: Renderer, z: np.ndarray) -> None:
         renderer.pixels(z, 28)
 
 
-def test_it_is_opened_again_where_it_arrives(renderer: Renderer) -> None:
-    arrived = pickle.loads(pickle.dumps(renderer))
+def test_it_travels_without_its_file(exports: Path, tmp_path: Path) -> None:
+    renderer = Renderer(shutil.copytree(exports / RENDERER.folder, tmp_path / "copy"))
+    sent = pickle.dumps(renderer)
+    shutil.rmtree(tmp_path / "copy")
+    arrived = pickle.loads(sent)
     assert np.array_equal(arrived.pixels(latents(2), 40), renderer.pixels(latents(2), 40))
 
 

@@ -5,6 +5,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ import pytest
 
 from pipeline.errors import DataError, FormatError, OutputError
 from pipeline.inference import Decoder, Encoder
-from pipeline.jobs.encode import encode
+from pipeline.jobs import engine
+from pipeline.jobs.encode import EncodeJob, encode
 from pipeline.jobs.generate import generate
 from pipeline.jobs.job import Options, Plan, Summary
 from pipeline.jobs.latent_rows import LatentSource, Loaded
@@ -153,6 +155,79 @@ def test_a_second_run_reads_only_what_is_not_finished(
     assert watched.starts == [2 * ROWS_PER_PART, 2 * ROWS_PER_PART + 4096]
     assert content(folder) == whole
     assert os.listdir(folder.parent) == ["out"]  # noqa: PTH208
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["a known number of rows", "an unknown one"])
+@pytest.mark.parametrize("missing", [(1,), (0,), (0, 2), (2,), (0, 1)])
+def test_a_second_run_makes_the_parts_that_are_missing_wherever_they_are(
+    missing: tuple[int, ...], known: bool, whole: dict[str, bytes], pile: Path, encoder: Encoder, folder: Path
+) -> None:
+    """Those that make parts side by side finish them in any order."""
+
+    def watch() -> Watched:
+        watched = Watched(open_images(pile))
+        watched.count = ROWS if known else None
+        return watched
+
+    broken = watch()
+    states = [broken.state()]
+    broken.state = states.pop  # there is one, for the beginning
+    with pytest.raises(IndexError):
+        run(encoder, broken, folder)
+    for number in missing:
+        (folder.parent / f".out.partial/records/part-{number:05d}.json").unlink()
+    watched = watch()
+    summary = run(encoder, watched, folder)
+    assert (summary.resumed_parts, summary.parts, summary.rows) == (3 - len(missing), 3, ROWS)
+    read = [start for start in watched.starts if start < ROWS]
+    assert read == [start for start in range(0, ROWS, 4096) if start // ROWS_PER_PART in missing]
+    assert content(folder) == whole
+
+
+@dataclass(frozen=True)
+class Elsewhere(EncodeJob):
+    """As on another kind of processor, as far as one can tell from what is computed there."""
+
+    def arithmetic(self) -> str:
+        return "another"
+
+
+def run_elsewhere(encoder: Encoder, pile: Path, folder: Path, *, allow_mixed: bool = False) -> Summary:
+    target, options = open_target(folder), Options(quiet=True, allow_mixed=allow_mixed)
+    return engine.run(Elsewhere("parquet", encoder), open_images(pile), target, options)
+
+
+def test_parts_from_another_kind_of_processor_are_not_mixed_with_others_unless_that_is_allowed(
+    whole: dict[str, bytes], pile: Path, encoder: Encoder, folder: Path
+) -> None:
+    interrupted(encoder, pile, folder)
+    before = content(folder.parent)
+    with pytest.raises(OutputError, match=r"\.out\.partial holds parts from another kind of processor") as refused:
+        run_elsewhere(encoder, pile, folder)
+    assert "\n" not in str(refused.value)
+    assert content(folder.parent) == before
+    assert run_elsewhere(encoder, pile, folder, allow_mixed=True).resumed_parts == 2
+    manifest = json.loads((folder / "_manifest.json").read_text())
+    assert manifest.pop("mixed_arithmetic") == 2
+    assert manifest == json.loads(whole["_manifest.json"])  # which says nothing of it
+
+
+def test_parts_from_one_other_kind_of_processor_are_not_mixed(
+    whole: dict[str, bytes], pile: Path, encoder: Encoder, folder: Path
+) -> None:
+    run_elsewhere(encoder, pile, folder, allow_mixed=True)
+    assert content(folder) == whole
+
+
+def test_names_of_parts_are_as_long_as_the_number_of_the_last_one(decoder: Decoder, folder: Path) -> None:
+    """Readers go by their order; 100,000 parts and more have longer ones."""
+    for count, name in ((ROWS_PER_PART * 100_000, "part-00000"), (ROWS_PER_PART * 100_000 + 1, "part-000000")):
+        source = Stopped(choose_latents(2, count=count), ROWS_PER_PART + 1)
+        with pytest.raises(UnpluggedError):
+            generate(decoder, source, open_target(folder), Options(quiet=True))
+        space = folder.parent / ".out.partial"
+        assert [path.name for path in space.glob("p*/part-*")] == [f"{name}.parquet"]
+        assert [path.name for path in space.glob("records/*")] == [f"{name}.json"]
 
 
 def test_a_failure_in_the_first_part_leaves_nothing(pile: Path, encoder: Encoder, folder: Path) -> None:

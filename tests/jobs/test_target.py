@@ -1,13 +1,12 @@
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import fsspec
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import xxhash
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError, OutputError
@@ -18,12 +17,13 @@ from pipeline.jobs.generate import generate
 from pipeline.jobs.latent_files import open_latents
 from pipeline.jobs.latent_rows import LatentSource, Loaded
 from pipeline.jobs.target import LocalTarget, RemoteTarget, open_target
+from pipeline.jobs.workspace import Workspace
 from tests.conftest import bytes_of, names_in, pixels_of
 
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to stand in: remote targets keep their workspace where the job runs."""
+    """An empty folder to stand in."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     return tmp_path / "here"
@@ -260,7 +260,7 @@ def test_a_store_that_cannot_be_asked_is_one_line(decoder: Decoder, here: Path) 
 def test_a_store_that_fails_is_one_line(decoder: Decoder, here: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(
-        OutputError, match=r"cannot write .*/file/out/part-00000\.parquet: .*run the same command"
+        OutputError, match=r"cannot write .*/file/\.out\.partial/job\.json: Not a directory; free some space"
     ) as no:
         run(decoder, f"file://{tmp_path}/file/out")
     assert "\n" not in str(no.value)
@@ -286,23 +286,100 @@ LONG = np.resize(np.float32([[0, 1], [2, 3], [-1, 1]]), (65_541, 2))  # two part
 
 
 @pytest.mark.parametrize("name", ["out", "x.npy"])
-def test_a_job_on_a_store_resumes_after_the_part_that_was_finished(
+def test_a_job_on_a_store_resumes_with_the_parts_that_were_finished(
     name: str, decoder: Decoder, store: str, here: Path
 ) -> None:
     with pytest.raises(DataError, match="broke off"):
         run(decoder, f"{store}/{name}", Latents(LONG, breaks_at=65_536))
-    assert sorted(stored(store)) == (["out/part-00000.parquet"] if name == "out" else [])
-    (left,) = names_in(here)
-    assert left.startswith(f".{name}.")
+    part = "out/part-00000.parquet" if name == "out" else ".x.npy.partial/parts/part-00000.npz"
+    work = f".{name}.partial"
+    assert sorted(stored(store)) == sorted(
+        [f"{work}/job.json", f"{work}/picture.png", f"{work}/records/part-00000.json", part]
+    )
     summary = run(decoder, f"{store}/{name}", Latents(LONG))
     assert (summary.resumed_parts, summary.rows) == (1, 65_541)
-    assert names_in(here) == []
-    if name == "out":
-        parts = [pq.read_table(io.BytesIO(stored(store)[f"out/part-0000{part}.parquet"])) for part in (0, 1)]
-        found = pixels_of(pa.concat_tables(parts)["image"])
-    else:
-        found = np.load(io.BytesIO(stored(store)["x.npy"]))
+    assert names_in(here) == []  # whoever goes on may be another machine
+    run(decoder, name, Latents(LONG))
+    assert stored(store) == bytes_of(here)
+    found = pixels_of(pq.read_table("out")["image"]) if name == "out" else np.load("x.npy")
     assert np.array_equal(found, np.resize(decoder.pixels(LONG[:3]), (65_541, 28, 28)))
+
+
+@pytest.mark.parametrize("name", ["out", "x.npy"])
+def test_a_job_on_a_store_that_fails_before_a_part_is_finished_leaves_nothing(
+    name: str, decoder: Decoder, store: str, here: Path
+) -> None:
+    fsspec.open(f"{store}/other/out/thesis.txt", "wb").open().close()
+    with pytest.raises(DataError, match="broke off"):
+        run(decoder, f"{store}/{name}", Latents(LONG, breaks_at=4096))
+    assert stored(store) == {"other/out/thesis.txt": b""}
+    assert names_in(here) == []
+
+
+@pytest.mark.parametrize("name", ["out", "x.npy"])
+def test_what_was_put_on_a_store_without_a_record_is_taken_over(name: str, decoder: Decoder, store: str) -> None:
+    """As by a machine that is lost between the two."""
+    with pytest.raises(DataError, match="broke off"):
+        run(decoder, f"{store}/{name}", Latents(LONG, breaks_at=65_536))
+    files, root = fsspec.url_to_fs(store)
+    files.rm(f"{root}/.{name}.partial/records/part-00000.json")
+    assert run(decoder, f"{store}/{name}", Latents(LONG)).resumed_parts == 0
+    run(decoder, name, Latents(LONG))
+    assert stored(store) == bytes_of(Path())
+
+
+def test_a_job_that_ends_between_its_manifest_and_its_workspace_is_done_when_it_is_run_again(
+    decoder: Decoder, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(_: Workspace) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Workspace, "remove", ended)
+        with pytest.raises(KeyboardInterrupt):
+            run(decoder, f"{store}/out", Latents(LONG))
+    assert "out/_manifest.json" in stored(store)
+    assert run(decoder, f"{store}/out", Latents(LONG)).resumed_parts == 2
+    run(decoder, "out", Latents(LONG))
+    assert stored(store) == bytes_of(Path())
+
+
+@pytest.mark.parametrize("most", [1, 2])
+@pytest.mark.parametrize("where", ["disk", "store"])
+def test_the_files_of_a_large_result_are_listed_in_one_of_their_own(
+    where: str, most: int, decoder: Decoder, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def content(result: str) -> dict[str, bytes]:
+        return stored(f"{store}/{result}") if where == "store" else bytes_of(Path(result))
+
+    above = f"{store}/" if where == "store" else ""
+    run(decoder, f"{above}usual", Latents(LONG))
+    monkeypatch.setattr("pipeline.jobs.target._MOST_LISTED", most)
+    run(decoder, f"{above}out", Latents(LONG))
+    usual, found = content("usual"), content("out")
+    listed = json.loads(usual["_manifest.json"])["files"]
+    assert [entry["file"] for entry in listed] == ["part-00000.parquet", "part-00001.parquet"]
+    manifest = json.loads(found["_manifest.json"])
+    if most == 2:
+        assert found == usual
+        return
+    lines = found.pop("_files.jsonl")
+    assert [json.loads(line) for line in lines.splitlines()] == listed
+    digest = xxhash.xxh3_128_hexdigest(lines)
+    assert manifest["files"] == {"file": "_files.jsonl", "lines": 2, "bytes": len(lines), "xxh3_128": digest}
+    assert {**manifest, "files": listed} == json.loads(usual["_manifest.json"])
+    assert sorted(found) == sorted(usual)
+
+
+def test_the_list_of_files_of_an_earlier_result_does_not_stay(
+    decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.jobs.target._MOST_LISTED", 1)
+        run(decoder, "out", Latents(LONG))
+    assert Path("out/_files.jsonl").exists()
+    run(decoder, "out")
+    assert names_in(Path("out")) == ["_manifest.json", "part-00000.parquet"]
 
 
 def test_a_part_that_was_replaced_on_the_store_is_made_again(decoder: Decoder, store: str) -> None:

@@ -138,18 +138,16 @@ def test_what_is_not_there_is_named(server: str) -> None:
 
 
 def test_a_missing_driver_is_named() -> None:
-    with pytest.raises(DataError, match=r"can't be opened: .*; install the driver for nonsense://"):
+    with pytest.raises(DataError, match=r"can't be reached: .*; install the driver for nonsense://"):
         open_images("nonsense://bucket/pile.npy")
-    with pytest.raises(DataError, match=r"s3://bucket/pile\.npy can't be opened: Install s3fs to access S3"):
-        open_images("s3://bucket/pile.npy")
 
 
 def test_a_transfer_that_breaks_off_is_named(images: Pixels, folder: Path, server: str) -> None:
     content = write(folder / "broken.npy", images).read_bytes()
-    source = open_images(f"{server}/broken.npy")
+    with open_images(f"{server}/broken.npy") as source:
+        assert np.array_equal(source.read(0, 9)().images, images)
     (folder / "broken.npy").write_bytes(content[:3000])
     short = open_images(f"{server}/broken.npy")
-    assert np.array_equal(source.read(0, 9)().images, images)
     with pytest.raises(FormatError, match=r"broken\.npy ends in row 3 of 9"):
         short.read(0, 9)
 
