@@ -290,7 +290,7 @@ def draw_poster(
             f"{MOST_PIXELS:,} in all are drawn; choose a smaller --size, or fewer images"
         )
     job = PosterJob(POSTER, layout, images, bands.columns)
-    options = Options(None, options.on_error, options.quiet)
+    options = replace(options, limit=None)
     if dry_run:  # whose rows are images, as those of the summary are
         return replace(plan(job, bands, target, options), rows=images)
     return run(job, bands, target, options)

@@ -23,7 +23,7 @@ from pipeline.jobs.job import Cluster, Options, Summary
 from pipeline.jobs.store import open_store
 from pipeline.jobs.target import open_target
 from pipeline.sources.images import Pixels, open_images
-from tests import onnx_models
+from tests import onnx_models, surfaces
 from tests.clusters import cluster, join, require_ray
 from tests.conftest import bytes_of
 from tests.proxies import Weather
@@ -128,18 +128,30 @@ def test_every_kind_of_source(
     assert sum(node.rows for node in summary.nodes) == summary.rows
 
 
-@pytest.mark.parametrize("name", ["out", "x.npy", "x.npz"])
-@pytest.mark.parametrize("command", ["encode", "reconstruct", "generate"])
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("encode PILE --encoder BUNDLE", "out"),
+        ("reconstruct PILE --encoder BUNDLE --decoder BUNDLE", "x.npz"),
+        ("generate --count 3000 --seed 3 --decoder BUNDLE", "x.npy"),
+        ("generate --count 90 --size 300 --format png --decoder BUNDLE", "out"),
+        ("generate --manifold 30 --size 100 --decoder BUNDLE", "x.png"),
+    ],
+)
 def test_every_job_from_the_command_line(
-    command: str, name: str, three_nodes: Any, pile: Path, good: Path, tmp_path: Path
+    command: str, name: str, three_nodes: Any, pile: Path, sized: Path, tmp_path: Path
 ) -> None:
-    given = ["--count", "3000", "--seed", "3"] if command == "generate" else [str(pile)]
-    models = ["--decoder", str(good)] if command == "generate" else ["--encoder", str(good)]
-    models += ["--decoder", str(good)] if command == "reconstruct" else []
-    for place, engine in (("here", ["--engine", "local"]), ("there", ["--engine", "ray"])):
+    words = [{"PILE": str(pile), "BUNDLE": str(sized)}.get(word, word) for word in command.split()]
+    for place, engine in (("here", "local"), ("there", "ray")):
         (tmp_path / place).mkdir()
-        vae(command, *given, *models, *engine, "-o", str(tmp_path / place / name), address=three_nodes.address)
+        vae(*words, "--engine", engine, "-o", str(tmp_path / place / name), address=three_nodes.address)
     assert bytes_of(tmp_path / "there") == bytes_of(tmp_path / "here")
+
+
+@pytest.fixture(scope="module")
+def sized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that draws images of any size."""
+    return surfaces.add(onnx_models.save_bundle(tmp_path_factory.mktemp("sized") / "exports"))
 
 
 def vae(*arguments: str, address: str = "") -> dict[str, Any]:
