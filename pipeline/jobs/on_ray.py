@@ -51,7 +51,7 @@ def connected(cluster: Cluster) -> Iterator["Crew"]:
         worker: Any = importlib.import_module("ray._private.worker")
     except ImportError as error:
         raise ClusterError("Ray is not installed; run: pip install 'mnist-vae-pipeline[ray]'") from error
-    worker.print_to_stdstream = lambda *_: None  # what it says of lost machines would stand among results
+    worker.print_to_stdstream = lambda *_, **__: None  # what it says of lost machines would stand among results
     ours = not ray.is_initialized()
     with _last_word():
         try:
