@@ -8,10 +8,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 WORKERS := --numprocesses auto --dist loadfile --no-loadscope-reorder  # tests/conftest.py puts the longest first
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-fast check bench bench-train bench-samples bench-posters presets lock
+.PHONY: help repro test test-fast check bench bench-train bench-samples bench-posters bench-cluster presets lock
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 repro: .venv/installed ## Run every DVC stage whose inputs changed
 	$(BIN)/dvc repro
@@ -42,6 +42,11 @@ bench-samples: .venv/installed ## Measure the digits of exports/ beside real, bl
 
 bench-posters: .venv/installed ## Measure large images beside the matrix rate and the bare session, and their memory
 	$(BIN)/python -m benchmarks.posters
+
+bench-cluster: .venv/installed ## Measure Ray and S3 beside the local engine, and the model of docs/scale.md
+	$(BIN)/python -m benchmarks.cluster
+	$(BIN)/python -m benchmarks.driver
+	$(BIN)/python -m benchmarks.scale --check
 
 presets: .venv/installed ## Run every preset, expected beside measured figures
 	$(BIN)/python -m benchmarks.presets

@@ -25,6 +25,10 @@ class Weather:
     """Seconds that each request takes longer."""
     asked: list[tuple[str, str, str]] = field(default_factory=list)
     """Method, path and range of each request."""
+    sent: int = 0
+    """Bytes of the bodies of all requests."""
+    received: int = 0
+    """Of all answers."""
 
     def reads(self, name: str) -> list[str]:
         """The ranges that were asked for of an object."""
@@ -65,6 +69,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         sky = self.sky
         sky.asked.append((self.command, self.path.partition("?")[0], self.headers.get("Range", "")))
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        sky.sent += len(body)
         time.sleep(sky.latency)
         if sky.strikes("busy"):
             self.send_response(503)
@@ -91,6 +96,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             return
         while self.command != "HEAD" and (some := answer.read(1 << 18)):
+            sky.received += len(some)
             self.wfile.write(some)
         store.close()
 
