@@ -97,7 +97,9 @@ class Run:
             if not self._tasks:
                 time.sleep(_SOON)
                 continue
-            done, _ = self._ray.wait(list(self._tasks), timeout=_LOOK)
+            done, rest = self._ray.wait(list(self._tasks), timeout=_LOOK)
+            if rest:  # all that are there by now, since each look goes through all
+                done += self._ray.wait(rest, num_returns=len(rest), timeout=0)[0]
             for reference in done:
                 outcome = self._take(reference)
                 if outcome is not None:
