@@ -33,12 +33,16 @@ def cluster(nodes: int, cores: int = 1) -> Iterator[Any]:
     """So many nodes on free ports; they end with the block. Its `address` goes into RAY_ADDRESS."""
     utils = importlib.import_module("ray.cluster_utils")
     started = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": cores, **_NODE})
+    started.joined = []
     try:
         for _ in range(nodes - 1):
             add_node(started, cores)
         started.wait_for_nodes()
         yield started
     finally:
+        for joined in started.joined:
+            joined.terminate()  # with all that it has started
+            joined.wait(30)
         started.shutdown()
 
 
@@ -47,7 +51,10 @@ def add_node(cluster: Any, cores: int = 1) -> Any:
     return cluster.add_node(num_cpus=cores, wait=False, **_NODE)
 
 
-def join(address: str) -> None:
-    """Another machine joins, from any thread; it ends with the cluster."""
-    command = [Path(sys.executable).parent / "ray", "start", "--address", address, "--num-cpus", "1"]
-    subprocess.run([*command, "--object-store-memory", str(80 << 20)], check=True, capture_output=True)
+def join(cluster: Any) -> None:
+    """Another machine joins, from any thread."""
+    command = [Path(sys.executable).parent / "ray", "start", "--address", cluster.address, "--num-cpus", "1", "--block"]
+    joined = subprocess.Popen(
+        [*command, "--object-store-memory", str(80 << 20)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    cluster.joined.append(joined)

@@ -243,7 +243,7 @@ def test_a_node_that_is_lost_and_one_that_joins(
 
     def exchange() -> None:
         own_cluster.remove_node(lost, allow_graceful=False)
-        join(own_cluster.address)
+        join(own_cluster)
 
     thread = meanwhile(exchange, folder, 3)
     summary = encode(encoder, pile, folder, ON_RAY, 0.1)
