@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 _LOOK = 5.0  # seconds between looks for machines that have joined, and at the time that parts take
 _SOON = 0.2  # seconds
+_UNTOLD = 20.0  # seconds of the following that pass without a word
 _PATIENCE = 600.0  # seconds for a core to become free
 _LONGEST = 600.0  # seconds for a part, and 20 times as long as the slowest so far
 _AT_ONCE = 2  # parts of an actor: one is computed while the other is read or written
@@ -82,7 +83,7 @@ class Run:
     def all(self, advance: Callable[[int], None], note: Callable[[str | None], None]) -> tuple[Node, ...]:
         """Make them; see `Crew.make_parts`."""
         start = idle = time.monotonic()
-        looked = 0.0
+        looked, said = 0.0, False
         while self._queue or self._awaited():
             now = time.monotonic()
             if now - looked > _LOOK:
@@ -91,9 +92,12 @@ class Run:
                 self._give_up_the_slow(now)
             self._hand_out()
             if any(hand.known for hand in self._hands):
-                idle = now
+                idle, said = now, False
             elif now - idle > _PATIENCE:
                 raise ClusterError(self._waited())
+            elif now - idle > _UNTOLD and not said:
+                said = True
+                log.info("waiting for a core of the Ray cluster to become free")
             if not self._tasks:
                 time.sleep(_SOON)
                 continue
