@@ -25,6 +25,7 @@ Array = NDArray[Any]
 NPY, ZIP = b"\x93NUMPY", b"PK"
 _UNREADABLE = ValueError, TypeError, EOFError, RecursionError, SyntaxError, tokenize.TokenError
 # What zipfile and zlib raise over damaged bytes; RuntimeError is encryption, NotImplementedError another method.
+_AT_ONCE = 1 << 20
 _BAD_ZIP = zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OverflowError
 
 
@@ -51,6 +52,18 @@ class Origin:
         if self.member:
             return Archive(files, self.place, self.file).member(self.member)
         return files.content(self.place, self.file)
+
+
+def check_member(origin: Origin) -> None:
+    """Read a member of an archive to its end, where its checksum is compared.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    with Files() as files, reported(origin.path):
+        member = origin.open(files)
+        while member.read(_AT_ONCE):
+            pass
 
 
 class ArrayStream(Divisible):

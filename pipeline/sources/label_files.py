@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import DataError, FormatError
 from pipeline.sources import kinds
-from pipeline.sources.array_files import ZIP, Archive, ArrayStream, open_array
+from pipeline.sources.array_files import ZIP, Archive, ArrayStream, Origin, open_array
 from pipeline.sources.choose_columns import choose_label
 from pipeline.sources.labels import (
     NUMBERS,
@@ -46,6 +46,11 @@ class LabelStream(Divisible):
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, by label."""
         return self._vocabulary.classes
+
+    @property
+    def origin(self) -> Origin | None:
+        """Where they lie, if in an array that is read as it is needed."""
+        return self._values.origin if isinstance(self._values, ArrayStream) else None
 
     def __len__(self) -> int:
         return len(self._values)

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import FormatError
+from pipeline.errors import DataError, FormatError
 from pipeline.sources.images import ImageSource, open_images
 from pipeline.sources.pictures import Pictures
 from pipeline.sources.places import LocalPlace, Names, Place
@@ -372,3 +372,13 @@ def test_a_cut_of_many_pictures_takes_little_more_than_their_names(tmp_path: Pat
     source = Pictures(LocalPlace("digits", "digits/", "folder"), names, Reading())
     sizes = [len(pickle.dumps(source.cut(start, start + 65_536))) for start in (0, 100_000)]
     assert max(sizes) < 65_536 * (len("digits/7/0000000.png") + 1) + 1000
+
+
+def test_a_stored_member_that_is_damaged_is_told_before_it_is_cut(tmp_path: Path) -> None:
+    """Its parts read it by their place in the file, and would see no checksum."""
+    np.savez(tmp_path / "pile.npz", images=np.zeros((500, 28, 28), np.uint8))
+    content = bytearray((tmp_path / "pile.npz").read_bytes())
+    content[200_000] ^= 1
+    (tmp_path / "pile.npz").write_bytes(content)
+    with open_images(tmp_path / "pile.npz") as source, pytest.raises(DataError, match=r"pile\.npz .*Bad CRC-32"):
+        source.measured()
