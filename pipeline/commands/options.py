@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from pipeline.jobs.job import Options, Plan, Summary
     from pipeline.params import Params
 
-MACHINES = "More than one machine"
-
 Command = TypeVar("Command", bound=Callable[..., None])
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress and no notes; errors still show.")]
@@ -147,9 +145,7 @@ class JobOptions(CommonOptions):
 
     engine: Annotated[
         Literal["local", "ray"],
-        typer.Option(
-            help="Where it runs: on this machine, or on the Ray cluster of RAY_ADDRESS.", rich_help_panel=MACHINES
-        ),
+        typer.Option(help="Where it runs: on this machine, or on the Ray cluster of RAY_ADDRESS."),
     ] = "local"
     ray_local: Annotated[
         int | None,
@@ -157,11 +153,7 @@ class JobOptions(CommonOptions):
     ] = None
     allow_mixed: Annotated[
         bool,
-        typer.Option(
-            "--allow-mixed",
-            help="Take parts from different kinds of processors, whose last digits differ.",
-            rich_help_panel=MACHINES,
-        ),
+        typer.Option("--allow-mixed", help="Take parts from different kinds of processors, whose last digits differ."),
     ] = False
 
     def __post_init__(self) -> None:
