@@ -1,9 +1,12 @@
 """A job of many small parts, for tests that have no time for large ones."""
 
+import contextlib
 import importlib
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
+from pipeline.errors import OutputError
 from pipeline.jobs.encode import EncodeJob
 from pipeline.jobs.parts import Array, Columns
 from pipeline.sources.rows import Rows
@@ -18,6 +21,8 @@ class SmallParts(EncodeJob):
     seconds: float = 0.0
     apart: bool = False
     """Whether each node of a cluster computes other last digits."""
+    full: Path | None = None
+    """If given, the disk of one node is full: of the first that puts its name into this file."""
 
     @property
     def rows_per_stretch(self) -> int:
@@ -29,9 +34,19 @@ class SmallParts(EncodeJob):
 
     def work(self, rows: Rows) -> tuple[Columns, Array]:
         time.sleep(self.seconds)
+        if self.full is not None:
+            with contextlib.suppress(FileExistsError), self.full.open("x") as file:
+                file.write(node())
+            if rows.start and node() == self.full.read_text():
+                raise OutputError("cannot write /tmp: No space left on device; free some space")
         return super().work(rows)
 
     def arithmetic(self) -> str:
         if not self.apart:
             return super().arithmetic()
-        return str(importlib.import_module("ray").get_runtime_context().get_node_id())
+        return node()
+
+
+def node() -> str:
+    """The node of the cluster that this process runs on."""
+    return str(importlib.import_module("ray").get_runtime_context().get_node_id())

@@ -149,7 +149,7 @@ class JobOptions(CommonOptions):
     ] = "local"
     ray_local: Annotated[
         int | None,
-        typer.Option(min=1, help="Start a Ray cluster of so many cores here, for this job.", rich_help_panel=MACHINES),
+        typer.Option(min=1, help="Start a Ray cluster of so many cores here, for this job."),
     ] = None
     allow_mixed: Annotated[
         bool,

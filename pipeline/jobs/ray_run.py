@@ -27,6 +27,7 @@ _SOON = 0.2  # seconds
 _UNTOLD = 20.0  # seconds of the following that pass without a word
 _PATIENCE = 600.0  # seconds for a core to become free
 _LONGEST = 600.0  # seconds for a part, and 20 times as long as the slowest so far
+_REST = 60.0  # seconds
 _AT_ONCE = 2  # parts of an actor: one is computed while the other is read or written
 
 
@@ -72,6 +73,7 @@ class Run:
         self._hands: list[_Hand] = []
         self._tasks: dict[Any, _Task] = {}
         self._refused: set[str] = set()  # machines
+        self._stumbled: dict[str, float] = {}  # when, by machine
         self._rows: Counter[str] = Counter()
         self._machines: dict[str, str] = {}
         self._slowest = 0.0
@@ -126,10 +128,17 @@ class Run:
         return any(self._queue.matters(number) for hand in self._hands for number in hand.making)
 
     def _hand_out(self) -> None:
-        """One part for each before anyone gets a second."""
+        """One part for each before anyone gets a second.
+
+        A machine where one has just failed rests, if there are others: were its disk full, it would be the first to be
+        idle again, and fail at one part after the other.
+        """
+        now = time.monotonic()
+        ready = [hand for hand in self._hands if hand.known]
+        sound = [hand for hand in ready if now - self._stumbled.get(hand.node, -_REST) >= _REST]
         for most in range(1, _AT_ONCE + 1):
-            for hand in self._hands:
-                if hand.known and len(hand.making) < most and self._queue:
+            for hand in sound or ready:
+                if len(hand.making) < most and self._queue:
                     self._assign(hand, self._queue.take())
 
     def _assign(self, hand: _Hand, number: int) -> None:
@@ -167,6 +176,7 @@ class Run:
             self._turn_away(hand, error)
             return
         hand.making.discard(number)
+        self._stumbled[hand.node] = time.monotonic()
         if not self._queue.fail(number, error):
             log.info("%s; trying again", error)
 

@@ -234,6 +234,14 @@ def test_a_worker_that_hangs_is_given_up(
     assert bytes_of(folder) == whole
 
 
+def test_a_machine_whose_disk_is_full_leaves_its_parts_to_others(
+    three_nodes: Any, pile: Path, whole: dict[str, bytes], encoder: Encoder, folder: Path, tmp_path: Path
+) -> None:
+    encode(encoder, pile, folder, ON_RAY, 0.02, full=tmp_path / "full")
+    assert (tmp_path / "full").exists()
+    assert bytes_of(folder) == whole
+
+
 def test_a_node_that_is_lost_and_one_that_joins(
     own_cluster: Any, pile: Path, whole: dict[str, bytes], encoder: Encoder, folder: Path,
     monkeypatch: pytest.MonkeyPatch,
