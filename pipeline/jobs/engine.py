@@ -21,7 +21,7 @@ from pipeline.jobs.machine import matrix_rate, peak_memory
 from pipeline.jobs.parts import DIGITS
 from pipeline.jobs.target import Target
 from pipeline.jobs.workspace import Shelf, Workspace, count_finished, is_of, open_workspace
-from pipeline.sources.rows import describe
+from pipeline.sources.rows import Each, describe
 
 log = logging.getLogger(__name__)
 
@@ -61,17 +61,21 @@ def run(job: Job[T], source: Source[T], target: Target, options: Options) -> Sum
     target.refuse_others(job.name, picture=job.draws, resuming=resuming)
     with contextlib.ExitStack() as stack:
         make_parts: Callable[..., tuple[Node, ...]] = local.make_parts
+        each: Each | None = None
         if options.cluster is not None:
             from pipeline.jobs.on_ray import connected  # noqa: PLC0415  (where Ray is wanted, and then alone)
 
             cluster = stack.enter_context(connected(options.cluster))
-            source, make_parts = source.measured(cluster.each), cluster.make_parts
+            make_parts, each = cluster.make_parts, cluster.each
+            source = source.measured(each)
         stack.enter_context(many_rows())
         shelf = _shelf(job, source, target, options)
         space = stack.enter_context(open_workspace(shelf, fingerprint))
         resumed, before = len(space.finished), space.finished.rows
         if resumed:
             log.info("resuming after %s finished part(s), %s rows", resumed, f"{space.finished.source_rows:,}")
+        if each is not None and options.limit is None:  # of a file of which few rows are wanted, all would be unpacked
+            source = source.unpacked(shelf.work, each)
         remarks, nodes = _make_parts(make_parts, job, source, options, space)
         if _fingerprint(job, source, count, options) != fingerprint:
             space.forget()  # parts of two states of the source

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import xxhash
 
 from pipeline.jobs.parts import ROWS_PER_PART, Array, Columns
-from pipeline.sources.rows import MAX_ROWS, BadRow, Each, Pixels, describe
+from pipeline.sources.rows import MAX_ROWS, BadRow, Depot, Each, Pixels, describe
 
 FAIL, QUARANTINE = "fail", "quarantine"
 SAMPLE = 64  # rows
@@ -45,6 +45,7 @@ class Source(Protocol[T_co]):
     def state(self) -> str: ...  # noqa: D102
     def read(self, start: int, stop: int) -> Callable[[], T_co]: ...  # noqa: D102
     def measured(self, each: Each) -> "Source[T_co]": ...  # noqa: D102
+    def unpacked(self, depot: Depot, each: Each) -> "Source[T_co]": ...  # noqa: D102
     def cut(self, start: int, stop: int) -> "Source[T_co]": ...  # noqa: D102
 
 

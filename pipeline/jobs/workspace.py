@@ -4,6 +4,7 @@
   lock             held while a job runs; on a disk alone
   job.json         what the job is
   parts/           the finished parts; of a folder on a store, they lie in the result itself
+  unpacked/        large compressed files of the source, on a cluster
   records/         part-00000.json and on: what each of them is
   picture.png      of the first rows
 
@@ -33,6 +34,7 @@ from pipeline.jobs.ledger import Ledger, Part
 from pipeline.jobs.parts import DIGITS, PARQUET, measure_part, part_stem
 from pipeline.jobs.store import LocalStore, Store
 from pipeline.shared.files import explained, release
+from pipeline.sources.unpacking import FOLDER as UNPACKED
 
 log = logging.getLogger(__name__)
 
@@ -255,7 +257,7 @@ def _tidy(space: Workspace) -> None:
     work, parts = space.shelf.work, space.shelf.parts
     if not isinstance(work, LocalStore) or not isinstance(parts, LocalStore):
         return
-    _empty(work.folder, {_LOCK, _JOB, FINISHED, *([_RECORDS, PICTURE] if len(space.finished) else [])})
+    _empty(work.folder, {_LOCK, _JOB, FINISHED, UNPACKED, *([_RECORDS, PICTURE] if len(space.finished) else [])})
     parts.folder.mkdir(exist_ok=True)
     _empty(parts.folder, {part.file for part in space.finished})
 

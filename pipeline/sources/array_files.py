@@ -6,6 +6,7 @@ import struct
 import tokenize
 import warnings
 import zipfile
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import IO, Any
@@ -18,8 +19,9 @@ from pipeline.errors import FormatError
 from pipeline.shared.text import one_line
 from pipeline.sources.idx import read_idx_header
 from pipeline.sources.places import Place, reported
-from pipeline.sources.rows import Divisible
-from pipeline.sources.streams import Files, size_of, skip
+from pipeline.sources.rows import Depot, Divisible, Each
+from pipeline.sources.streams import Content, Files, size_of, skip
+from pipeline.sources.unpacking import unpack
 
 Array = NDArray[Any]
 NPY, ZIP = b"\x93NUMPY", b"PK"
@@ -30,11 +32,9 @@ _BAD_ZIP = zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, Over
 
 
 @dataclass(frozen=True)
-class Origin:
+class Origin(Content):
     """Where the bytes of an array lie: in a file, or in a member of an archive, behind a header."""
 
-    place: Place
-    file: str
     member: str = ""
     """Of an archive."""
     header: int = 0
@@ -43,15 +43,13 @@ class Origin:
     """Of the header in the file; None where only reading or unpacking leads there."""
 
     @property
-    def path(self) -> str:
-        """Of the file."""
-        return self.place.full(self.file)
+    def identity(self) -> str:
+        """See `Content.identity`."""
+        return f"{self.path}\0{self.member}"
 
     def open(self, files: Files) -> IO[bytes]:
         """From the header on."""
-        if self.member:
-            return Archive(files, self.place, self.file).member(self.member)
-        return files.content(self.place, self.file)
+        return Archive(files, self.place, self.file).member(self.member) if self.member else super().open(files)
 
 
 def check_member(origin: Origin) -> None:
@@ -93,6 +91,17 @@ class ArrayStream(Divisible):
     def row_bytes(self) -> int:
         """The size of one row."""
         return math.prod(self.shape[1:]) * self.dtype.itemsize
+
+    @property
+    def packed(self) -> tuple[Content, int] | None:
+        """Where it lies if it is compressed, and its bytes, with the header, if it is not."""
+        size = self.origin.header + len(self) * self.row_bytes
+        return (self.origin, size) if self.origin.offset is None else None
+
+    def move(self, content: Content) -> None:
+        """Read it elsewhere from now on, where it is not compressed; its name stays."""
+        self.close()
+        self.origin = Origin(content.place, content.file, header=self.origin.header, offset=0)
 
     def read(self, start: int, stop: int) -> Array:
         """Rows `start` to `stop`, `[stop - start, ...]`, in the byte order of the machine.
@@ -245,6 +254,13 @@ def open_array(place: Place, name: str) -> ArrayStream:
                 stream = ArrayStream(replace(origin, header=4 + 4 * len(shape)), dtype, shape)
             _check_size(stream, size)
             return stream
+
+
+def move_packed(streams: Sequence[ArrayStream], depot: Depot, each: Each, least: int) -> None:
+    """Unpack large compressed arrays into a depot, and have them read from there; see `Divisible.unpacked`."""
+    for stream, content in zip(streams, unpack(depot, each, [one.packed for one in streams], least), strict=True):
+        if content is not None:
+            stream.move(content)
 
 
 def _check_size(stream: ArrayStream, size: int | None) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import FormatError
 from pipeline.shared.interface import IMAGE_SHAPE
-from pipeline.sources.array_files import ZIP, Archive, ArrayStream, Origin, check_member, open_array
+from pipeline.sources.array_files import ZIP, Archive, ArrayStream, check_member, move_packed, open_array
 from pipeline.sources.kinds import ARRAYS, SUFFIXES, kind_of_name
 from pipeline.sources.label_files import LabelStream
 from pipeline.sources.levels import BYTES, Levels, find_levels
@@ -19,7 +19,7 @@ from pipeline.sources.pairs import Layout, choose_pair, read_layout
 from pipeline.sources.pixels import misfit, shape_all, to_grey
 from pipeline.sources.places import Names, Place
 from pipeline.sources.reading import NONE, Reading
-from pipeline.sources.rows import Each, ImageSource, Labels, Pixels, Rows, join, select
+from pipeline.sources.rows import LARGE, Depot, Each, ImageSource, Labels, Pixels, Rows, join, select
 from pipeline.sources.stack import Stack
 from pipeline.sources.streams import Files
 
@@ -36,9 +36,10 @@ class _File:
     layout: Layout
 
     @property
-    def origins(self) -> list[Origin]:
-        """Where its arrays lie."""
-        return [self.images.origin] + ([] if self.labels is None or not self.labels.origin else [self.labels.origin])
+    def streams(self) -> list[ArrayStream]:
+        """What lies in it."""
+        labels = None if self.labels is None else self.labels.stream
+        return [self.images] if labels is None else [self.images, labels]
 
     def reopen(self) -> "_File":
         """The same, to be read from any row on."""
@@ -82,8 +83,8 @@ class Arrays(ImageSource):
 
     def measured(self, each: Each = map) -> Self:
         """See `Divisible.measured`. Parts read what is stored in an archive by its place, and see no checksum."""
-        origins = [origin for file in self._files.known for origin in file.origins if origin.member]
-        for _ in each(check_member, [origin for origin in origins if origin.offset is not None]):
+        origins = [stream.origin for file in self._files.known for stream in file.streams]
+        for _ in each(check_member, [one for one in origins if one.member and one.offset is not None]):
             pass
         return self
 
@@ -91,6 +92,13 @@ class Arrays(ImageSource):
         """See `ImageSource.read`."""
         parts = [self._read(*piece) for piece in self._files.pieces(start, stop)]
         return lambda: join(start, [part() for part in parts])
+
+    def unpacked(self, depot: Depot, each: Each = map, least: int = LARGE) -> Self:
+        """See `Divisible.unpacked`."""
+        move_packed([stream for file in self._files.known for stream in file.streams], depot, each, least)
+        self.close()
+        self._opened = None
+        return self
 
     def close(self) -> None:
         """See `ImageSource.close`."""

@@ -18,11 +18,11 @@ from pipeline.sources.csv_columns import Head, choose_pixels, is_number, read_he
 from pipeline.sources.kinds import CSV, SUFFIXES
 from pipeline.sources.labels import NUMBERS, Vocabulary, read_vocabulary, to_labels
 from pipeline.sources.levels import BYTES, Levels, find_levels
-from pipeline.sources.marks import Marks
+from pipeline.sources.marks import Marks, unpack_marked
 from pipeline.sources.pixels import shape_all
 from pipeline.sources.places import Names, Place, reported
 from pipeline.sources.reading import Reading
-from pipeline.sources.rows import MAX_ROWS, Each, ImageSource, Rows, join, select
+from pipeline.sources.rows import LARGE, MAX_ROWS, Depot, Each, ImageSource, Rows, join, select
 from pipeline.sources.stack import Stack
 from pipeline.sources.streams import Files, is_packed
 
@@ -102,6 +102,14 @@ class Lines(ImageSource):
             self._files = Stack(self._names, [rows for rows, _ in found], [marks for _, marks in found])
             self.count = self._files.stop
             self._opened = None
+        return self
+
+    def unpacked(self, depot: Depot, each: Each = map, least: int = LARGE) -> Self:
+        """See `Divisible.unpacked`."""
+        assert self._files is not None  # noqa: S101  (its count is known)
+        self._files = unpack_marked(self._files, self._place, depot, each, least)
+        self.close()
+        self._opened = None
         return self
 
     def _of_file(self, index: int) -> Self:

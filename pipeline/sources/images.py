@@ -13,10 +13,21 @@ from pipeline.sources import kinds
 from pipeline.sources.arrays import Arrays
 from pipeline.sources.label_files import EXPECTED, open_labels
 from pipeline.sources.pictures import Pictures
-from pipeline.sources.places import Names, Place, find_local, hidden, kind_of, reported
+from pipeline.sources.places import Names, Place, hidden, kind_of, reported
 from pipeline.sources.reading import FOLDER, NONE, Reading
-from pipeline.sources.remote import find_remote
-from pipeline.sources.rows import MAX_ROWS, BadRow, Each, ImageSource, Labels, Pixels, Rows, describe
+from pipeline.sources.remote import find_place
+from pipeline.sources.rows import (
+    LARGE,
+    MAX_ROWS,
+    BadRow,
+    Depot,
+    Each,
+    ImageSource,
+    Labels,
+    Pixels,
+    Rows,
+    describe,
+)
 from pipeline.sources.shards import Shards
 from pipeline.sources.streams import Files
 
@@ -62,8 +73,7 @@ def open_images(path: str | Path | Place, labels: str | Path | None = None, **ch
 def _find(path: str | Path | Place, expected: str) -> Place:
     if isinstance(path, Place):
         return path
-    name = str(path)
-    return find_remote(name, expected) if "://" in name else find_local(name, expected)
+    return find_place(str(path), expected)
 
 
 def _open(place: Place, reading: Reading) -> ImageSource:
@@ -203,6 +213,12 @@ class _Labelled(ImageSource):
         self.count = self._source.count
         if self.count is not None:
             self._compare(self.count)
+        return self
+
+    def unpacked(self, depot: Depot, each: Each = map, least: int = LARGE) -> Self:
+        """See `Divisible.unpacked`. Of labels, a cut reads little, and it is done where the cuts are made."""
+        self._source = self._source.unpacked(depot, each, least)
+        self._labels = self._labels.unpacked(depot, each, least // 8)
         return self
 
     def reopen(self) -> Self:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import DataError, FormatError
 from pipeline.sources import kinds
-from pipeline.sources.array_files import ZIP, Archive, ArrayStream, Origin, open_array
+from pipeline.sources.array_files import ZIP, Archive, ArrayStream, move_packed, open_array
 from pipeline.sources.choose_columns import choose_label
 from pipeline.sources.labels import (
     NUMBERS,
@@ -25,7 +25,7 @@ from pipeline.sources.labels import (
 )
 from pipeline.sources.places import Place, reported
 from pipeline.sources.reading import Reading
-from pipeline.sources.rows import Divisible, Labels
+from pipeline.sources.rows import LARGE, Depot, Divisible, Each, Labels
 from pipeline.sources.streams import Files
 
 _QMNIST = 8  # columns of its extended labels, the first of which is the class
@@ -47,13 +47,21 @@ class LabelStream(Divisible):
         """Names of the classes, by label."""
         return self._vocabulary.classes
 
-    @property
-    def origin(self) -> Origin | None:
-        """Where they lie, if in an array that is read as it is needed."""
-        return self._values.origin if isinstance(self._values, ArrayStream) else None
-
     def __len__(self) -> int:
         return len(self._values)
+
+    @property
+    def stream(self) -> ArrayStream | None:
+        """The array that they are read from, if it is not in memory."""
+        return self._values if isinstance(self._values, ArrayStream) else None
+
+    def unpacked(self, depot: Depot, each: Each = map, least: int = LARGE) -> Self:
+        """See `Divisible.unpacked`."""
+        if self.stream is not None:
+            move_packed([self.stream], depot, each, least)
+            self.close()
+            self._opened = None
+        return self
 
     def read(self, start: int, stop: int) -> tuple[Labels, dict[int, str]]:
         """Labels of these rows: int16 `[stop - start]`, -1 for none; and what is wrong with some."""

@@ -10,7 +10,7 @@ from pipeline.errors import DataError
 from pipeline.shared.text import one_line
 from pipeline.sources import s3
 from pipeline.sources.failures import NO_RANGES, explain, is_missing
-from pipeline.sources.places import WILD, Place, expand, fixed, reported
+from pipeline.sources.places import WILD, Place, expand, find_local, fixed, reported
 from pipeline.sources.rows import Refused
 
 # What drivers tell of the state of a file, under the names that they have for it.
@@ -130,6 +130,11 @@ def find_remote(name: str, expected: str) -> Place:
             return RemotePlace(name, f"{path.rstrip('/')}/", "folder", "", system)
         bare = path.partition("?")[0] if protocol.startswith("http") else path
         return RemotePlace(name, path[: bare.rfind("/") + 1], "file", path, system)
+
+
+def find_place(name: str, expected: str) -> Place:
+    """What lies at a path, a pattern or an address; as `find_local` and `find_remote`."""
+    return find_remote(name, expected) if "://" in name else find_local(name, expected)
 
 
 def connect(name: str) -> tuple[Any, str]:

@@ -2,11 +2,13 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,18 @@ Labels = NDArray[np.int16]
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 """Like `map`: calls a function with each of many things, perhaps in other processes, to which it can send both."""
 MAX_ROWS = 4096  # of one call of `ImageSource.read`
+LARGE = 128 << 20
+"""Bytes from which on a compressed file is unpacked before parts of it are read: two to three parts of a job."""
+
+
+class Depot(Protocol):
+    """Where unpacked files go: a `Store` of `pipeline.jobs.store`, which says what each of these does."""
+
+    def full(self, name: str) -> str: ...  # noqa: D102
+    def read(self, name: str) -> bytes | None: ...  # noqa: D102
+    def replace(self, name: str, content: Path | bytes) -> None: ...  # noqa: D102
+    def marks(self, below: str = "") -> Iterator[tuple[str, str]]: ...  # noqa: D102
+    def scratch(self) -> AbstractContextManager[Path]: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -69,6 +83,17 @@ class Divisible:
 
         Raises:
             DataError: a file is unreadable or damaged.
+        """
+        return self
+
+    def unpacked(self, depot: Depot, each: Each = map, least: int = LARGE) -> Self:  # noqa: ARG002
+        """The same, for which `count` must be known, to be read from a depot where it is compressed.
+
+        A cut of a compressed file unpacks all that lies before its rows. Files of at least so many bytes, unpacked, are
+        unpacked once, each by a call in `each`, if they are in order. Names and messages stay those of the files.
+
+        Raises:
+            DataError: a file can't be read; OutputError: the depot can't be written.
         """
         return self
 

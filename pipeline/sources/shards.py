@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from pipeline.errors import DataError, FormatError
 from pipeline.sources.kinds import SUFFIXES, TAR
-from pipeline.sources.marks import Marks
+from pipeline.sources.marks import Marks, unpack_marked
 from pipeline.sources.member_labels import DEDICATED, choose_labels
 from pipeline.sources.members import Row, find_plain, group
 from pipeline.sources.pictures import decode_all
 from pipeline.sources.places import Names, Place, reported
 from pipeline.sources.reading import NONE, Reading
-from pipeline.sources.rows import MAX_ROWS, Each, ImageSource, Rows, join, select, split
+from pipeline.sources.rows import LARGE, MAX_ROWS, Depot, Each, ImageSource, Rows, join, select, split
 from pipeline.sources.stack import Stack
 from pipeline.sources.streams import Files, is_packed
 from pipeline.sources.tars import Tar
@@ -121,6 +121,14 @@ class Shards(ImageSource):
             self._opened = None
         return self
 
+    def unpacked(self, depot: Depot, each: Each = map, least: int = LARGE) -> Self:
+        """See `Divisible.unpacked`."""
+        assert self._files is not None  # noqa: S101  (its count is known)
+        self._files = unpack_marked(self._files, self._place, depot, each, least)
+        self.close()
+        self._opened = None
+        return self
+
     def _of_file(self, index: int) -> Self:
         """One of the files by itself."""
         one = self.reopen()
@@ -140,7 +148,7 @@ class Shards(ImageSource):
                 if count % MAX_ROWS == 0:
                     offsets.append(row.header)
                 count += 1
-            offsets.append(tar.offset)
+            offsets.append(file.tell())
             return _Found(count, Marks(offsets, is_packed(file)), passed_over, self.labels_from)
 
     def _skip(self, names: NDArray[np.uint8]) -> tuple[int, int, NDArray[np.int64]] | None:

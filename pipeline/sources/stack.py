@@ -1,5 +1,6 @@
 """Files whose rows follow each other."""
 
+import copy
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
@@ -54,6 +55,12 @@ class Stack(Generic[T]):
             first, end = self.starts[index], min(stop, self.starts[index + 1])
             yield index, start - first, end - first
             start = end
+
+    def knowing(self, known: Sequence[T]) -> "Stack[T]":
+        """The same files, of which something else is known."""
+        again = copy.copy(self)
+        again.known = list(known)
+        return again
 
     def cut(self, start: int, stop: int) -> "Stack[T]":
         """The files in which the rows from `start` up to `stop` lie."""

@@ -3,6 +3,7 @@
 import gzip
 import io
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import IO, Any, BinaryIO, Self
 
 from pipeline.errors import FormatError
@@ -30,6 +31,28 @@ class Files(ExitStack):
             if place.ends(name, (".gz", ".tgz")) or file.peek(2)[:2] == GZIP:
                 return io.BufferedReader(gunzip(place.full(name), file), 1 << 20)
         return file
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is in a file."""
+
+    place: Place
+    file: str
+
+    @property
+    def path(self) -> str:
+        """Of the file."""
+        return self.place.full(self.file)
+
+    @property
+    def identity(self) -> str:
+        """What tells it from all others."""
+        return self.path
+
+    def open(self, files: Files) -> IO[bytes]:
+        """As a stream, unpacked if it is compressed."""
+        return files.content(self.place, self.file)
 
 
 class _Raw(io.RawIOBase):

@@ -1,12 +1,15 @@
 """Jobs on real models and real files: the order of rows, the parts, what a second run takes over."""
 
+import contextlib
 import json
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partialmethod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,18 +18,23 @@ import pytest
 
 from pipeline.errors import DataError, FormatError, OutputError
 from pipeline.inference import Decoder, Encoder
-from pipeline.jobs import engine
+from pipeline.jobs import engine, local
 from pipeline.jobs.encode import EncodeJob, encode
 from pipeline.jobs.generate import generate
-from pipeline.jobs.job import Options, Plan, Summary
+from pipeline.jobs.job import Cluster, Node, Options, Plan, Summary
 from pipeline.jobs.latent_rows import LatentSource, Loaded
 from pipeline.jobs.latents import choose_latents
+from pipeline.jobs.ledger import Part
 from pipeline.jobs.parts import ROWS_PER_PART
 from pipeline.jobs.target import open_target
+from pipeline.jobs.workspace import Shelf
+from pipeline.sources.arrays import Arrays
 from pipeline.sources.images import open_images
-from pipeline.sources.rows import ImageSource, Rows
+from pipeline.sources.rows import ImageSource, Pixels, Rows
 from tests import onnx_models
 from tests.page_cache import is_cached
+from tests.small_parts import SmallParts
+from tests.sources import piles
 
 ROWS = 2 * ROWS_PER_PART + 5000  # 3 parts
 
@@ -438,3 +446,75 @@ def test_a_job_that_is_started_while_it_runs_is_refused(pile: Path, encoder: Enc
         f"another process is writing in {folder.parent}/.out.partial; wait for it, or choose another output"
     ]
     assert pq.read_table(folder).num_rows == ROWS
+
+
+# What a cluster unpacks
+
+
+class Crew:
+    """Like that of a cluster, but in this process."""
+
+    def __init__(self, meanwhile: Callable[[], None]) -> None:
+        self.calls, self._meanwhile = 0, meanwhile
+
+    def each(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        for item in items:
+            self.calls += 1
+            yield function(item)
+
+    def make_parts(self, *given: Any) -> tuple[Node, ...]:
+        self._meanwhile()
+        return local.make_parts(*given)
+
+
+@pytest.fixture
+def all_are_large() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Arrays, "unpacked", partialmethod(Arrays.unpacked, least=1))
+        yield
+
+
+def encode_with(
+    crew: Crew, encoder: Encoder, pile: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, limit: int | None = None
+) -> Summary:
+    monkeypatch.setattr("pipeline.jobs.on_ray.connected", lambda _: contextlib.nullcontext(crew))
+    with open_images(pile) as source:
+        job = SmallParts("parquet", encoder, classes=source.classes)
+        return engine.run(job, source, open_target(folder), Options(quiet=True, cluster=Cluster(), limit=limit))
+
+
+@pytest.mark.usefixtures("all_are_large")
+def test_a_cluster_unpacks_a_file_once_into_the_workspace_which_goes_when_the_job_ends(
+    images: Pixels, encoder: Encoder, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pile = piles.write(tmp_path / "pile.idx.gz", images[:600])
+    unpacked = folder.parent / ".out.partial/unpacked"
+
+    def stop_after_a_part() -> None:
+        assert max(file.stat().st_size for file in unpacked.iterdir()) == 16 + 600 * 784
+        original, calls = Shelf.put, iter(range(1))
+
+        def put(*given: Any) -> Part:
+            if next(calls, None) is None:
+                raise DataError("the end")
+            return original(*given)
+
+        patch.setattr(Shelf, "put", put)
+
+    first = Crew(stop_after_a_part)
+    with monkeypatch.context() as patch, pytest.raises(DataError, match="the end"):
+        encode_with(first, encoder, pile, folder, patch)
+    second = Crew(lambda: None)
+    summary = encode_with(second, encoder, pile, folder, monkeypatch)
+    assert (first.calls, second.calls, summary.resumed_parts) == (1, 0, 1)
+    assert [path.name for path in folder.parent.iterdir()] == ["out"]
+
+
+@pytest.mark.usefixtures("all_are_large")
+def test_of_a_file_of_which_some_rows_are_wanted_nothing_is_unpacked(
+    images: Pixels, encoder: Encoder, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crew = Crew(lambda: None)
+    pile = piles.write(tmp_path / "pile.idx.gz", images[:600])
+    assert encode_with(crew, encoder, pile, folder, monkeypatch, limit=300).rows == 300
+    assert not crew.calls
