@@ -155,5 +155,7 @@ class Crew:
         run = Run(self._ray, self._cluster.actors, job, source, end, space, options)
         try:
             return run.all(advance, note)
+        except self._ray.exceptions.RayError as error:
+            raise cause_of(error) from error
         finally:
             run.dismiss()

@@ -280,4 +280,8 @@ class Run:
 def cause_of(error: Any) -> PipelineError:
     """What went wrong in another process, as an error of the pipeline."""
     cause = getattr(error, "cause", None) or error
-    return cause if isinstance(cause, PipelineError) else ClusterError(f"a worker failed: {one_line(cause)[:300]}")
+    return (
+        cause
+        if isinstance(cause, PipelineError)
+        else ClusterError(f"Ray failed: {one_line(cause)[:300]}; run the same command again to resume")
+    )

@@ -51,7 +51,7 @@ def three_nodes() -> Iterator[Any]:
 
 @pytest.fixture
 def own_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A cluster of two nodes that a test may lose; found by its address."""
+    """A cluster of two nodes that a test may lose; found by its address. Tests that share a cluster go before."""
     if ray.is_initialized():
         ray.shutdown()
     with cluster(2) as started:
@@ -194,7 +194,7 @@ def test_of_several_bad_rows_the_lowest_is_told(
         encode(encoder, tmp_path / "pile", folder, ON_RAY, 0.01)
 
 
-# What is lost
+# Who is lost or fails
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -242,6 +242,39 @@ def test_a_machine_whose_disk_is_full_leaves_its_parts_to_others(
     assert bytes_of(folder) == whole
 
 
+# A store
+
+
+@pytest.mark.parametrize("format_", ["pile.npy", "pile.idx.gz", "binary.parquet", "folder_of_png", "folder_of_tar"])
+def test_from_a_store_to_a_store(
+    format_: str, three_nodes: Any, images: Pixels, encoder: Encoder, s3: str, tmp_path: Path
+) -> None:
+    pile = piles.write(tmp_path / format_, images[: 3 * ROWS + 5])
+    encode(encoder, pile, tmp_path / "here", QUIET)
+    encode(encoder, upload(pile, s3), f"{s3}/out", ON_RAY)
+    assert dict(open_store(f"{s3}/out").read_all("")) == bytes_of(tmp_path / "here")
+    assert not list(open_store(f"{s3}/.out.partial").names())
+
+
+def test_a_store_that_is_busy_for_a_while_and_workers_that_are_lost(
+    three_nodes: Any, pile: Path, whole: dict[str, bytes], encoder: Encoder, s3: str, weather: Weather
+) -> None:
+    def trouble() -> None:
+        weather.busy = 20
+        os.kill(workers()[0], signal.SIGKILL)
+
+    source = upload(pile, s3)
+    timer = threading.Timer(4, trouble)
+    timer.start()
+    encode(encoder, source, f"{s3}/out", ON_RAY, 0.1)
+    timer.join()
+    assert not weather.busy
+    assert dict(open_store(f"{s3}/out").read_all("")) == whole
+
+
+# A cluster of its own for each, which is lost, or is none
+
+
 def test_a_node_that_is_lost_and_one_that_joins(
     own_cluster: Any, pile: Path, whole: dict[str, bytes], encoder: Encoder, folder: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -257,7 +290,7 @@ def test_a_node_that_is_lost_and_one_that_joins(
     summary = encode(encoder, pile, folder, ON_RAY, 0.1)
     thread.join()
     assert bytes_of(folder) == whole
-    assert len([node for node in summary.nodes if node.rows]) == 2
+    assert len([node for node in summary.nodes if node.rows]) == 3  # the lost one, too
 
 
 def test_a_driver_that_is_killed_goes_on_where_it_ended(own_cluster: Any, good: Path, tmp_path: Path) -> None:
@@ -293,36 +326,6 @@ def test_a_cluster_that_is_lost_ends_the_job_and_what_is_finished_is_kept(
     assert bytes_of(folder) == whole
 
 
-# A store
-
-
-@pytest.mark.parametrize("format_", ["pile.npy", "pile.idx.gz", "binary.parquet", "folder_of_png", "folder_of_tar"])
-def test_from_a_store_to_a_store(
-    format_: str, three_nodes: Any, images: Pixels, encoder: Encoder, s3: str, tmp_path: Path
-) -> None:
-    pile = piles.write(tmp_path / format_, images[: 3 * ROWS + 5])
-    encode(encoder, pile, tmp_path / "here", QUIET)
-    encode(encoder, upload(pile, s3), f"{s3}/out", ON_RAY)
-    assert dict(open_store(f"{s3}/out").read_all("")) == bytes_of(tmp_path / "here")
-    assert not list(open_store(f"{s3}/.out.partial").names())
-
-
-def test_a_store_that_is_busy_for_a_while_and_workers_that_are_lost(
-    three_nodes: Any, pile: Path, whole: dict[str, bytes], encoder: Encoder, s3: str, weather: Weather
-) -> None:
-    def trouble() -> None:
-        weather.busy = 20
-        os.kill(workers()[0], signal.SIGKILL)
-
-    source = upload(pile, s3)
-    timer = threading.Timer(4, trouble)
-    timer.start()
-    encode(encoder, source, f"{s3}/out", ON_RAY, 0.1)
-    timer.join()
-    assert not weather.busy
-    assert dict(open_store(f"{s3}/out").read_all("")) == whole
-
-
 def test_what_is_finished_on_a_store_is_gone_on_with_from_any_machine(
     own_cluster: Any, good: Path, s3: str, tmp_path: Path
 ) -> None:
@@ -337,9 +340,6 @@ def test_what_is_finished_on_a_store_is_gone_on_with_from_any_machine(
     assert summary["resumed_parts"] >= 2
     vae(*command[:-1], str(tmp_path / "whole"))
     assert dict(open_store(f"{s3}/out").read_all("")) == bytes_of(tmp_path / "whole")
-
-
-# What can't be done
 
 
 @pytest.mark.parametrize(
