@@ -33,7 +33,7 @@ from tests.stores import upload
 from tests.test_house import ROOT
 
 ray = require_ray()
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 QUIET = Options(quiet=True)
 ON_RAY = Options(quiet=True, cluster=Cluster())
@@ -287,7 +287,7 @@ def test_a_node_that_is_lost_and_one_that_joins(
         join(own_cluster)
 
     thread = meanwhile(exchange, folder, 3)
-    summary = encode(encoder, pile, folder, ON_RAY, 0.1)
+    summary = encode(encoder, pile, folder, ON_RAY, 0.2)
     thread.join()
     assert bytes_of(folder) == whole
     assert len([node for node in summary.nodes if node.rows]) == 3  # the lost one, too
@@ -362,12 +362,12 @@ def test_without_a_cluster_it_says_so_and_starts_none(
 def test_machines_that_compute_other_last_digits_are_left_out(
     own_cluster: Any, pile: Path, encoder: Encoder, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    summary = encode(encoder, pile, folder, ON_RAY, 0.02, apart=True)
+    summary = encode(encoder, pile, folder, ON_RAY, 0.1, apart=True)
     assert len([node for node in summary.nodes if node.rows]) == 1
     assert "is left out: its processor gives other last digits" in caplog.text
     assert "mixed_arithmetic" not in (folder / "_manifest.json").read_text()
 
 
 def test_unless_that_is_allowed_and_then_noted(own_cluster: Any, pile: Path, encoder: Encoder, folder: Path) -> None:
-    encode(encoder, pile, folder, Options(quiet=True, cluster=Cluster(), allow_mixed=True), 0.02, apart=True)
+    encode(encoder, pile, folder, Options(quiet=True, cluster=Cluster(), allow_mixed=True), 0.1, apart=True)
     assert json.loads((folder / "_manifest.json").read_text())["mixed_arithmetic"] == 2
