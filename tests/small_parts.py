@@ -21,6 +21,8 @@ class SmallParts(EncodeJob):
     seconds: float = 0.0
     apart: bool = False
     """Whether each node of a cluster computes other last digits."""
+    gate: Path | None = None
+    """If given, the second half of the parts waits for this file."""
     full: Path | None = None
     """If given, the disk of one node is full: of the first that puts its name into this file."""
 
@@ -34,6 +36,8 @@ class SmallParts(EncodeJob):
 
     def work(self, rows: Rows) -> tuple[Columns, Array]:
         time.sleep(self.seconds)
+        while self.gate is not None and rows.start > 20 * ROWS and not self.gate.exists():
+            time.sleep(0.05)
         if self.full is not None:
             with contextlib.suppress(FileExistsError), self.full.open("x") as file:
                 file.write(node())

@@ -280,14 +280,20 @@ def test_a_node_that_is_lost_and_one_that_joins(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(ray_run, "_LOOK", 0.5)
+    gate = folder.with_name("gate")
     lost = next(iter(own_cluster.worker_nodes))
 
     def exchange() -> None:
         own_cluster.remove_node(lost, allow_graceful=False)
+        left = set(workers())
         join(own_cluster)
+        end = time.monotonic() + 60
+        while not set(workers()) - left and time.monotonic() < end:
+            time.sleep(0.1)
+        gate.touch()
 
     thread = meanwhile(exchange, folder, 3)
-    summary = encode(encoder, pile, folder, ON_RAY, 0.2)
+    summary = encode(encoder, pile, folder, ON_RAY, 0.1, gate=gate)
     thread.join()
     assert bytes_of(folder) == whole
     assert len([node for node in summary.nodes if node.rows]) == 3  # the lost one, too
