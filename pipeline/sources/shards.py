@@ -148,8 +148,9 @@ class Shards(ImageSource):
                 if count % MAX_ROWS == 0:
                     offsets.append(row.header)
                 count += 1
-            offsets.append(file.tell())
-            return _Found(count, Marks(offsets, is_packed(file)), passed_over, self.labels_from)
+            packed = is_packed(file)
+            offsets.append(file.tell() if packed else tar.offset)  # not every stream tells, and gzip does
+            return _Found(count, Marks(offsets, packed), passed_over, self.labels_from)
 
     def _skip(self, names: NDArray[np.uint8]) -> tuple[int, int, NDArray[np.int64]] | None:
         # Labels are skipped once it has been noted that there are any.

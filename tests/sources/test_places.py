@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import DataError, FormatError
-from pipeline.sources.images import Pixels, open_images
+from pipeline.sources.images import MAX_ROWS, Pixels, open_images
 from pipeline.sources.places import Names
 from tests.sources.piles import FORMATS, bad_of, labels_of, pixels_of, png, read_all, write
 
@@ -77,6 +77,17 @@ def test_a_server_without_ranges_is_enough(name: str, images: Pixels, folder: Pa
     with open_images(f"{server}/{name}") as source:
         assert np.array_equal(pixels_of(read_all(source, 4, start=start)), images[start:])
         assert source.state() == source.state()
+
+
+def test_a_tar_is_measured_without_ranges_and_cut_at_its_start_alone(folder: Path, server: str) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (MAX_ROWS + 9, 28, 28), dtype=np.uint8)
+    write(folder / "large.tar", images)
+    with open_images(f"{server}/large.tar") as source:
+        assert source.measured().count == len(images)
+        assert np.array_equal(source.cut(1, 5).read(1, 5)().images, images[1:5])
+        late = source.cut(MAX_ROWS, MAX_ROWS + 9)
+        with pytest.raises(DataError, match=r"large\.tar can't be read: its server sends files only whole, .*download"):
+            late.read(MAX_ROWS, MAX_ROWS + 9)
 
 
 def test_a_large_file_comes_in_pieces(folder: Path, server: str) -> None:
