@@ -131,12 +131,20 @@ class Generate(_Section):
     precision: Precision
 
 
+class Score(_Section):
+    """How the test images are scored."""
+
+    most: Annotated[int, Field(ge=1, le=1000)]
+    precision: Precision
+
+
 class Evaluate(_Section):
     """How the figures are estimated."""
 
     samples: Positive
     importance_samples: Positive
     neighbours: Positive
+    strangers: str | None
     seed: Seed
 
 
@@ -152,6 +160,7 @@ class Params(_Section):
     export: Export
     encode: Encode
     generate: Generate
+    score: Score
     evaluate: Evaluate
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from pipeline.inference.manifest import DIGEST, manifest_digest
+from pipeline.inference.usual import Usual
 from pipeline.shared.files import sha256
 from pipeline.shared.interface import (
     HALVES,
@@ -23,6 +24,7 @@ from pipeline.shared.interface import (
     OPSET,
     PIXELS,
     SCHEMA_VERSION,
+    SCORER,
     TEST_DATA,
     VARIANT_FILES,
 )
@@ -88,6 +90,51 @@ def judge(classes: int = 10, seed: int = 0) -> onnx.ModelProto:
     return _model(nodes, constants, image, {"features": ["batch", 64], "probabilities": ["batch", classes]})
 
 
+def scorer(latent_dim: int = 2, seed: int = 0, usual: NDArray[np.floating] | None = None) -> onnx.ModelProto:
+    """The scores of `encoder` and `decoder` of the same seed, which knows the excess of `usual` images."""
+    halves = [encoder(latent_dim, seed), decoder(latent_dim, seed)]
+    first, second = (onnx.compose.add_prefix(half, f"{name}_") for name, half in zip("ed", halves, strict=True))
+    nodes = [*first.graph.node, *second.graph.node[:-2]]  # but for the sigmoid, and what makes a square of it
+    names = {"e_image": "image", "e_scaled": "scaled", "e_pixels": "x", "d_z": "e_z_mean", "d_logits": "logits"}
+    for node in nodes:
+        for some in (node.input, node.output):
+            some[:] = [names.get(name, name) for name in some]
+    nodes += [
+        helper.make_node("Softplus", ["logits"], ["softplus"]),
+        helper.make_node("Mul", ["x", "logits"], ["product"]),
+        helper.make_node("Sub", ["softplus", "product"], ["cross_entropies"]),
+        helper.make_node("Sub", ["one", "x"], ["paper"]),
+        *(helper.make_node("Max", [name, "tiny"], [f"{name}_above_0"]) for name in ("x", "paper")),
+        *(helper.make_node("Log", [f"{name}_above_0"], [f"log_{name}"]) for name in ("x", "paper")),
+        *(helper.make_node("Mul", [name, f"log_{name}"], [f"{name}_information"]) for name in ("x", "paper")),
+        helper.make_node("Sum", ["cross_entropies", "x_information", "paper_information"], ["divergences"]),
+        helper.make_node("ReduceSum", ["divergences", "last"], ["divergence"], keepdims=0),
+        helper.make_node("Relu", ["divergence"], ["reconstruction"]),
+        helper.make_node("Mul", ["e_z_mean", "e_z_mean"], ["square"]),
+        helper.make_node("Exp", ["e_z_log_var"], ["variance"]),
+        helper.make_node("Sum", ["square", "variance"], ["with_variance"]),
+        helper.make_node("Sub", ["with_variance", "e_z_log_var"], ["with_logarithm"]),
+        helper.make_node("Sub", ["with_logarithm", "one"], ["doubled"]),
+        helper.make_node("Mul", ["doubled", "half"], ["of_each"]),
+        helper.make_node("ReduceSum", ["of_each", "last"], ["signed_kl"], keepdims=0),
+        helper.make_node("Relu", ["signed_kl"], ["kl"]),
+        helper.make_node("Add", ["reconstruction", "kl"], ["excess"]),
+    ]
+    weights = {
+        tensor.name: numpy_helper.to_array(tensor) for half in (first, second) for tensor in half.graph.initializer
+    }
+    numbers = {"one": 1, "half": 0.5, "tiny": 1e-30}
+    weights |= {name: np.array(value, np.float32) for name, value in numbers.items()} | {"last": np.array([1])}
+    used = {name for node in nodes for name in node.input}
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", *IMAGE_SHAPE])
+    outputs = {name: ["batch"] for name in ("excess", "reconstruction", "kl")}
+    model = _model(nodes, {name: value for name, value in weights.items() if name in used}, image, outputs)
+    facts = Usual.of(np.linspace(0, 1000, 1001) if usual is None else usual).facts()
+    for key, value in {"role": SCORER.role, **facts}.items():
+        model.metadata_props.add(key=key, value=value)
+    return model
+
+
 def save(model: onnx.ModelProto, folder: Path) -> Path:
     """Write `folder/model.onnx`; returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,7 +144,8 @@ def save(model: onnx.ModelProto, folder: Path) -> Path:
 
 def save_bundle(folder: Path, latent_dim: int = 2, seed: int = 0) -> Path:
     """Write a bundle as `vae export` does, `int8` and `fp16` with rounded weights; returns the folder."""
-    for role, model in (("encoder", encoder(latent_dim, seed)), ("decoder", decoder(latent_dim, seed))):
+    models = {"encoder": encoder(latent_dim, seed), "decoder": decoder(latent_dim, seed)}
+    for role, model in models.items():
         operations = sum(2 * math.prod(weight.dims) for weight in model.graph.initializer if len(weight.dims) == 2)
         model.metadata_props.add(key="role", value=role)
         model.metadata_props.add(key=OPERATIONS, value=str(operations))
@@ -175,6 +223,18 @@ def decode_in_numpy(model: onnx.ModelProto, z: Floats) -> Floats:
     features = np.maximum(z @ of["hidden_w"] + of["hidden_b"], 0)
     image: Floats = 1 / (1 + np.exp(-(features @ of["logits_w"] + of["logits_b"])))
     return image.reshape(-1, *IMAGE_SHAPE)
+
+
+def score_in_numpy(images: NDArray[np.uint8], latent_dim: int = 2, seed: int = 0) -> tuple[Floats, Floats, Floats]:
+    """`excess`, `reconstruction` and `kl` of the model that `scorer` builds, from probabilities, in float64."""
+    z_mean, z_log_var = encode_in_numpy(encoder(latent_dim, seed), images)
+    p = decode_in_numpy(decoder(latent_dim, seed), z_mean).astype(np.float64)
+    x = images / 255
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ink, paper = x * np.log(x / p), (1 - x) * np.log((1 - x) / (1 - p))
+    reconstruction = (np.nan_to_num(ink) + np.nan_to_num(paper)).sum(axis=(1, 2))
+    kl = 0.5 * (np.exp(z_log_var) + z_mean**2 - 1 - z_log_var).sum(axis=1)
+    return reconstruction + kl, reconstruction, kl
 
 
 def constants(model: onnx.ModelProto) -> dict[str, NDArray[np.float32]]:

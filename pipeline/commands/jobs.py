@@ -7,9 +7,20 @@ from typing import Annotated, Literal
 import typer
 
 from pipeline.commands.app import JOBS, app
-from pipeline.commands.options import Decoder, Encoder, Images, JobOptions, PileOptions, Result, Size, Softness, grouped
+from pipeline.commands.options import (
+    Decoder,
+    Encoder,
+    Images,
+    JobOptions,
+    PileOptions,
+    Result,
+    Scorer,
+    Size,
+    Softness,
+    grouped,
+)
 
-ENCODER, DECODER = Path("exports/encoder"), Path("exports/decoder")
+ENCODER, DECODER, SCORER = Path("exports/encoder"), Path("exports/decoder"), Path("exports/scorer")
 
 
 @app.command(rich_help_panel=JOBS)
@@ -25,6 +36,33 @@ def encode(images: Images, output: Result, *, encoder: Encoder = ENCODER, pile: 
     model = Encoder(encoder, **job.model)
     with open_images(images, **pile.reading) as source:
         job.finish(encode(model, source, target, job.run(pile.limit), dry_run=job.dry_run))
+
+
+@app.command(rich_help_panel=JOBS)
+@grouped
+def score(
+    images: Images,
+    output: Result,
+    *,
+    scorer: Scorer = SCORER,
+    most: Annotated[
+        int, typer.Option(min=0, max=1000, help="Show so many of the strangest images in a picture beside the result.")
+    ] = 0,
+    latents: Annotated[bool, typer.Option("--latents", help="Write z_mean too, which `vae compare` looks at.")] = False,
+    pile: PileOptions,
+    job: JobOptions,
+) -> None:
+    """Say how unusual each image is beside those that the model was trained on."""
+    from pipeline.inference.session import Scorer
+    from pipeline.jobs.score import score
+    from pipeline.jobs.target import open_target
+    from pipeline.sources.images import open_images
+
+    target = open_target(output, job.format)
+    model = Scorer(scorer, **job.model)
+    with open_images(images, **pile.reading) as source:
+        options = job.run(pile.limit)
+        job.finish(score(model, source, target, options, latents=latents, most=most, dry_run=job.dry_run))
 
 
 @app.command(rich_help_panel=JOBS)

@@ -26,6 +26,7 @@ Exports = Annotated[Path, typer.Argument(help="The folder of the exported models
 Prepared = Annotated[Path, typer.Option(help="The folder of the prepared arrays.")]
 Encoder = Annotated[Path, typer.Option(help="The encoder: a bundle or an ONNX file.")]
 Decoder = Annotated[Path, typer.Option(help="The decoder: a bundle or an ONNX file.")]
+Scorer = Annotated[Path, typer.Option(help="The scorer: a bundle or an ONNX file.")]
 Images = Annotated[
     str,
     typer.Argument(

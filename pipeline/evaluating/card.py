@@ -49,7 +49,7 @@ def model_card(manifest: Mapping[str, Any], figures: Mapping[str, Any], stats: M
         generator=GENERATOR in figures,
         groups=[
             present(name, figures[name], about.noun)
-            for name in ("likelihood", "latents", "generator", "samples")
+            for name in ("likelihood", "latents", "generator", "samples", "scores")
             if name in figures
         ],
         about=about,

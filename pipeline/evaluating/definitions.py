@@ -68,6 +68,12 @@ GROUPS = {
         "which is the same for every model. The floor, training {noun}s in their place, is what a perfect generator "
         "would reach.",
     ),
+    "scores": Meaning(
+        "Scores",
+        "How well the scorer tells test {noun}s from what each corruption makes of them: a quarter turn, upside down, "
+        "mirrored, moved by 6 pixels, black for white, half of it cut off, noise, a blur of one pixel, and quarters of "
+        "{noun}s of other classes. With `evaluate.strangers`, also from the images of another pile.",
+    ),
 }
 
 # By the last part of the key: groups share names where they share meanings.
@@ -188,6 +194,22 @@ MEANINGS = {
         "Share of the {noun}s of the row that lie among the test {noun}s (Kynkäänniemi et al. 2019); blur raises it.",
         SHARE,
     ),
+    "area_under_curve": Meaning(
+        "Area under the curve",
+        "Chance that a strange image has a larger excess than a test {noun}: 1 if all have, 0.5 if that says nothing.",
+        "{:.4f}",
+    ),
+    "area_under_curve_negative_elbo": Meaning(
+        "By the negative ELBO",
+        "The same with the negative ELBO in place of the excess: what plain images pass for usual by.",
+        "{:.4f}",
+    ),
+    "caught": Meaning(
+        "Caught",
+        "Share of the strange images with an excess above the 99th percentile of held-out {noun}s: of 100 usual ones, "
+        "one would be caught too.",
+        SHARE,
+    ),
     "density": Meaning(
         "Density",
         "How densely test {noun}s lie around those of the row, about 1 if as around each other (Naeem et al. 2020); "
@@ -205,6 +227,7 @@ HEADLINE = (
     "samples.prior.frechet_distance",
     "samples.mixture.frechet_distance",
     "samples.generator.frechet_distance",
+    "scores.turned.area_under_curve",
 )
 
 
@@ -217,7 +240,10 @@ def present(name: str, values: Mapping[str, Any], noun: str) -> Group:
         _worded(GROUPS.get(name, Meaning(name.capitalize())), noun),
         tuple(flatten(alone, noun, name)),
         tuple(_meaning(key, noun) for key in columns),
-        tuple((key.capitalize(), tuple(flatten(value, noun, f"{name}.{key}"))) for key, value in several.items()),
+        tuple(
+            (key.replace("_", " ").capitalize(), tuple(flatten(value, noun, f"{name}.{key}")))
+            for key, value in several.items()
+        ),
     )
 
 

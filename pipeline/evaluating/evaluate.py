@@ -14,14 +14,18 @@ from pipeline.evaluating.card import CARD_FILE, model_card
 from pipeline.evaluating.generator import open_generator
 from pipeline.evaluating.latent_figures import latent_figures
 from pipeline.evaluating.probe_figures import Features, knn_accuracy, linear_probe_accuracy
-from pipeline.evaluating.sample_figures import compare_with_floor, count_samples, latent_sources, sample_figures
-from pipeline.inference.session import Decoder, Encoder, check_pair
+from pipeline.evaluating.sample_figures import MOST, compare_with_floor, count_samples, latent_sources, sample_figures
+from pipeline.evaluating.score_figures import score_figures
+from pipeline.inference.session import Decoder, Encoder, Scorer, check_pair
 from pipeline.measures.elbo import estimate
 from pipeline.measures.judge import Judge, open_judge
 from pipeline.measures.likelihood import estimate_likelihood
 from pipeline.measures.samples import NEIGHBOURS
 from pipeline.shared.files import atomic_file, write_json
-from pipeline.shared.interface import GENERATOR, MANIFEST_FILE, PIXELS
+from pipeline.shared.interface import GENERATOR, MANIFEST_FILE, PIXELS, SCORER
+from pipeline.sources.images import open_images
+
+SCORES, STRANGERS = "scores", "strangers"
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,17 +42,19 @@ def evaluate(params: Evaluate, exports: Path, prepared: Path, judge: Path, metri
     The card is not listed in the bundle's manifest: its figures exist only after the bundle is sealed.
 
     Returns:
-        The `source` of the data and the figures under `test`, `likelihood`, `latents` and `samples`, as
+        The `source` of the data and the figures under `test`, `likelihood`, `latents`, `samples` and `scores`, as
         docs/figures.md defines them; with a generator in `exports`, also under `generator`.
 
     Raises:
         ModelError: a model is missing, damaged or has another interface, or the two have different latent sizes.
         DataError: the prepared images, the manifest or the judge are missing, there are too few images, or the judge is
-            of other data.
+            of other data; or `evaluate.strangers` can't be read.
         ParamsError: `evaluate.neighbours` is larger than the number of training images.
     """
     encoder, decoder = Encoder(exports / "encoder"), Decoder(exports / "decoder")
     check_pair(encoder, decoder)
+    scorer = Scorer(exports / SCORER.folder)
+    check_pair(encoder, scorer)
     generator = open_generator(exports)
     manifest = read_json(exports / MANIFEST_FILE, "export")
     train, test = (_read(prepared, split) for split in ("train", "test"))
@@ -66,6 +72,7 @@ def evaluate(params: Evaluate, exports: Path, prepared: Path, judge: Path, metri
         raise FormatError(f"{prepared / STATS_FILE} does not name the source; run `vae prepare` again")
     source = stats["source"]
     judged_by, about_judge = _open_judge(judge, source)
+    others = {} if params.strangers is None else {STRANGERS: _read_pile(params.strangers)}
     elbo = estimate(encoder, decoder, images, params.samples, params.seed)
     binary = binarise(images, params.seed)
     likelihood = estimate_likelihood(encoder, decoder, binary, params.importance_samples, params.seed)
@@ -86,6 +93,7 @@ def evaluate(params: Evaluate, exports: Path, prepared: Path, judge: Path, metri
                 **floor,
                 **sample_figures(compare, decoder, latent_sources(decoder, count, params.seed)),
             },
+            SCORES: {"images": len(images), **score_figures(scorer, *test, others, params.seed)},
         }
         if generator is not None:
             (*_, drawn) = latent_sources(generator[1], count, params.seed).values()
@@ -103,6 +111,12 @@ def evaluate(params: Evaluate, exports: Path, prepared: Path, judge: Path, metri
 def _read(prepared: Path, split: str) -> Split:
     images, labels = read_split(prepared, split)
     return np.asarray(images), None if labels is None else np.asarray(labels)
+
+
+def _read_pile(path: str) -> NDArray[np.uint8]:
+    """Images as `vae score` reads them, at most as many as are compared."""
+    with open_images(path) as pile:
+        return pile.read(0, MOST if pile.count is None else min(MOST, pile.count))().images
 
 
 def _open_judge(folder: Path, source: str) -> tuple[Judge | None, dict[str, Any]]:

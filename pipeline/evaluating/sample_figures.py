@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 Pixels = NDArray[np.uint8]
 
 FLOOR = "floor"
-_MOST = 10_000  # images of each kind
+MOST = 10_000  # images of each kind
 _STREAM = 4  # of random numbers, apart from those that the other figures draw
 
 
 def count_samples(train: int, test: int) -> int:
     """How many images of each kind are compared, given so many: always as many, since the figures depend on it."""
-    return min(_MOST, train, test)
+    return min(MOST, train, test)
 
 
 def latent_sources(decoder: Decoder, count: int, seed: int) -> dict[str, LatentSource]:

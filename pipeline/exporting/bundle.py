@@ -1,4 +1,4 @@
-"""A bundle from weights: both halves as ONNX with their variants, a renderer and a mixture, each proven and described.
+"""A bundle from weights: both halves, scorer, renderer and mixture as ONNX, variants, each proven and described.
 
 convert -> prove float32 -> derive variants -> price them -> fit and prove the mixture -> describe every file
 -> vectors -> manifests
@@ -35,11 +35,12 @@ from pipeline.exporting.manifest import describe_model, write_manifests
 from pipeline.exporting.mixture import MIXTURE_OPERATORS, GaussianMixture, fit_mixture, write_mixture
 from pipeline.exporting.price import BUDGETS, Price, price
 from pipeline.exporting.renderer import RENDERER_OPERATORS, VIEWS, prove_renderer, view_inputs
+from pipeline.exporting.scorer import SCORER_BUDGETS, SCORER_OPERATORS, ScorerPrice, after_products, price_scorer
 from pipeline.exporting.variants import write_fp16, write_int8
 from pipeline.inference.appearance import Appearance
 from pipeline.inference.manifest import Manifest, Tolerance
 from pipeline.inference.model import OnnxModel
-from pipeline.inference.session import Decoder, Encoder
+from pipeline.inference.session import Decoder, Encoder, Scorer
 from pipeline.measures.elbo import Elbo, estimate
 from pipeline.shared.interface import (
     DECODER,
@@ -49,13 +50,17 @@ from pipeline.shared.interface import (
     IMAGE_SHAPE,
     IR_VERSION,
     MIXTURE,
+    MODEL_FILE,
     OPERATIONS,
     OPSET,
     RENDERER,
+    ROLES,
+    SCORER,
     TEST_DATA,
     VARIANT_FILES,
     test_data,
 )
+from pipeline.training.scorer import build_scorer
 from pipeline.training.weights import latent_dim_of, load_half, read_origin
 
 if TYPE_CHECKING:
@@ -119,17 +124,22 @@ def write_bundle(
     Raises:
         ExportError: a conversion, a proof or a budget failed; every failure is listed.
     """
-    train, validation = (np.asarray(read_split(prepared, split)[0]) for split in ("train", "validation"))
+    train = np.asarray(read_split(prepared, "train")[0])
+    validation, labels = read_split(prepared, "validation")
+    validation = np.asarray(validation)
     files = _make_folders(folder, roles)
-    convert_afresh(trained.folder, files[FLOAT32], (*HALVES, RENDERER.role))
+    scored = SCORER.role in roles
+    convert_afresh(trained.folder, files[FLOAT32], [role for role in roles if role != MIXTURE.role])
     tolerance = Tolerance(params.absolute_tolerance, params.relative_tolerance, BATCH_SIZES)
     proofs = _prove(files[FLOAT32], trained, validation, tolerance)
     encoder, decoder = Encoder(files[FLOAT32][ENCODER.role]), Decoder(files[FLOAT32][DECODER.role])
     latents = _draw_latents(encoder, train, params.seed)
     calibration: dict[str, NDArray[Any]] = {ENCODER.role: train, DECODER.role: latents}
+    calibration |= {SCORER.role: train} if scored else {}
     _write_variants(files, {role: rows[: params.calibration_images] for role, rows in calibration.items()})
     elbo = estimate(encoder, decoder, validation, samples=1, seed=params.seed)
     prices = {name: price(files[FLOAT32], files[name], validation, params.seed) for name in BUDGETS}
+    of_scorer = _price_scorer(files, validation, labels, params.seed) if scored else {}
     _check_prices(prices, elbo)
     held_out = _draw_latents(encoder, validation, params.seed)
     mixture = fit_mixture(encoder(train), held_out, params.mixture_components, params.seed)
@@ -146,7 +156,15 @@ def write_bundle(
         ir_version=IR_VERSION,
         validation={**elbo.figures(), "images": len(validation)},
     )
-    own = {ENCODER.role: Appearance.of(train).facts(), MIXTURE.role: mixture.figures()}
+    looks = Appearance.of(train).facts()
+    own = {
+        name: {
+            ENCODER.role: looks,
+            MIXTURE.role: mixture.figures(),
+            SCORER.role: {**looks, **(of_scorer[name].usual.facts() if scored else {})},
+        }
+        for name in files
+    }
     # Of a decoder whose encoder lies elsewhere, and tells of another decoder.
     through = {} if ENCODER.role in without else {FLOAT32: elbo, **{name: one.elbo for name, one in prices.items()}}
     _describe_files(files, about, roles, through, own)
@@ -155,12 +173,16 @@ def write_bundle(
         {role: folder / one.folder for role, one in roles.items()}, encoder, decoder, mixture, validation, params.seed
     )
     facts = {MIXTURE.role: mixture.facts()}
+    variants = {role: {name: one.variant(name, role) for name, one in prices.items()} for role in HALVES}
+    if scored:
+        facts[SCORER.role] = of_scorer[FLOAT32].facts()
+        variants[SCORER.role] = {name: one.variant(name) for name, one in of_scorer.items()}
     entries = {}
     for role, one in roles.items():
         if role in without:
             shutil.rmtree(folder / one.folder)
         else:
-            entries[role] = describe_model(one, proofs[role], prices, facts.get(role))
+            entries[role] = describe_model(one, proofs[role], variants.get(role, {}), facts.get(role))
     return write_manifests(folder, about, entries)
 
 
@@ -180,7 +202,7 @@ def _prove(
     validation: NDArray[np.uint8],
     tolerance: Tolerance,
 ) -> dict[str, Proof]:
-    """Proofs of both halves and the renderer, on validation images and their latents; few of them come again."""
+    """Proofs of what Keras has, on validation images and their latents; few of them come again."""
     images = np.resize(validation, (max(BATCH_SIZES), *IMAGE_SHAPE))
     latents = np.asarray(trained.halves[ENCODER.role].predict_on_batch(images)["z_mean"])
     proofs = {
@@ -190,6 +212,9 @@ def _prove(
         for interface, tensors in ((ENCODER, images), (DECODER, latents))
     }
     proofs[RENDERER.role] = prove_renderer(files[RENDERER.role], trained.folder, latents, tolerance)
+    if SCORER.role in files:
+        scorer = by_keras(build_scorer(*(trained.halves[role] for role in HALVES)))
+        proofs[SCORER.role] = prove(files[SCORER.role], SCORER, scorer, [images], tolerance, SCORER_OPERATORS)
     check_proofs(proofs)
     return proofs
 
@@ -205,8 +230,8 @@ def _write_variants(files: Files, calibration: Mapping[str, NDArray[np.generic]]
     """int8, calibrated on training images and on draws of their latents, and fp16."""
     for role, tensors in calibration.items():
         exact = files[FLOAT32][role]
-        write_int8(exact, files["int8"][role], HALVES[role].input.name, tensors)
-        write_fp16(exact, files["fp16"][role])
+        write_int8(exact, files["int8"][role], ROLES[role].input.name, tensors)
+        write_fp16(exact, files["fp16"][role], after_products(onnx.load(exact)) if role == SCORER.role else ())
 
 
 def _check_prices(prices: dict[str, Price], exact: Elbo) -> None:
@@ -214,6 +239,17 @@ def _check_prices(prices: dict[str, Price], exact: Elbo) -> None:
         cost = found.elbo.negative_elbo - exact.negative_elbo
         log.info("%s: costs %+.3f nats of negative ELBO on the validation images", name, cost)
     refuse([failure for name, found in prices.items() for failure in found.failures(name, BUDGETS[name], exact)])
+
+
+def _price_scorer(
+    files: Files, validation: NDArray[np.uint8], labels: NDArray[np.uint8] | None, seed: int
+) -> dict[str, ScorerPrice]:
+    scorers = {name: of_variant[SCORER.role] for name, of_variant in files.items()}
+    prices = price_scorer(scorers, validation, None if labels is None else np.asarray(labels), seed)
+    exact = prices[FLOAT32]
+    log.info("area under the curve of the scorer: %.4f, mean over corruptions", exact.area_under_curve)
+    refuse([failure for name in SCORER_BUDGETS for failure in prices[name].failures(name, exact)])
+    return prices
 
 
 def _mixture_inputs(latent_dim: int, seed: int) -> list[NDArray[np.float32]]:
@@ -238,9 +274,9 @@ def _describe_files(
     about: Manifest,
     roles: Mapping[str, Interface],
     elbos: Mapping[str, Elbo],
-    own: Mapping[str, Mapping[str, str]],
+    own: Mapping[str, Mapping[str, Mapping[str, str]]],
 ) -> None:
-    """Let every file say what it is and where it comes from, each variant its ELBO, and each role what is its `own`."""
+    """Let every file say what it is and where it comes from, its ELBO, and, by variant and role, what is its `own`."""
     assert about.data is not None  # noqa: S101
     origins = {
         "package_version": __version__,
@@ -249,24 +285,29 @@ def _describe_files(
         "data_sha256": _digest(about.data["files"]),
         "params_sha256": str(about.params_sha256),
     }
-    operations = {role: sum(count_operations(onnx.load(files[FLOAT32][role])).values()) for role in HALVES}
+    computed = [role for role in (*HALVES, SCORER.role) if role in files[FLOAT32]]
+    operations = {role: sum(count_operations(onnx.load(files[FLOAT32][role])).values()) for role in computed}
     for variant, of_variant in files.items():
         for role, file in of_variant.items():
             facts = {}
-            if role in HALVES:
+            if role in operations:
                 facts = {OPERATIONS: str(operations[role]), "variant": variant}
-            if role in HALVES and variant in elbos:
+            if role in operations and variant in elbos:
                 facts["validation_negative_elbo"] = f"{elbos[variant].negative_elbo:.4f}"
             tensors = [t.resolved(about.latent_dim) for t in (*roles[role].inputs, *roles[role].outputs)]
             meanings = {f"meaning_of_{tensor.name}": f"{tensor}: {tensor.meaning}" for tensor in tensors}
-            describe(file, roles[role], {"role": role, **origins, **facts, **own.get(role, {}), **meanings})
+            describe(file, roles[role], {"role": role, **origins, **facts, **own[variant].get(role, {}), **meanings})
 
 
 def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-_OPERATORS = {MIXTURE.role: MIXTURE_OPERATORS, RENDERER.role: RENDERER_OPERATORS}
+_OPERATORS = {
+    MIXTURE.role: MIXTURE_OPERATORS,
+    RENDERER.role: RENDERER_OPERATORS,
+    SCORER.role: SCORER_OPERATORS | QUANTISED_OPERATORS,
+}
 
 
 def _check_structure(files: Files) -> None:
@@ -289,7 +330,7 @@ def _write_vectors(
     validation: NDArray[np.uint8],
     seed: int,
 ) -> None:
-    """Real images for the encoder, seeded draws from the prior for all others."""
+    """Real images for encoder and scorer, seeded draws from the prior for all others."""
     images = validation[:_VECTORS]
     z = np.random.default_rng(seed).standard_normal((_VECTORS, decoder.latent_dim), np.float32)
     draws = [tensor[:_VECTORS] for tensor in _mixture_inputs(mixture.latent_dim, seed)]
@@ -299,6 +340,9 @@ def _write_vectors(
         (MIXTURE, draws, (mixture.sample(*draws),)),
     ):
         write_vectors(folders[interface.role] / TEST_DATA, interface, inputs, outputs)
+    if SCORER.role in folders:
+        scores = Scorer(folders[SCORER.role] / MODEL_FILE)(images)
+        write_vectors(folders[SCORER.role] / TEST_DATA, SCORER, [images], scores)
     folder = folders[RENDERER.role]
     renderer = OnnxModel(folder, RENDERER, provider="cpu")
     for view in range(len(VIEWS)):

@@ -1,4 +1,4 @@
-"""One half of the model, the renderer or the judge from Keras to ONNX, to be run in a process of its own.
+"""One half of the model, the renderer, the scorer or the judge from Keras to ONNX, to be run in its own process.
 
     python -m pipeline.exporting.convert models encoder encoder.onnx
 
@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import onnx
 import tensorflow as tf
@@ -21,15 +22,17 @@ from onnx.reference import ReferenceEvaluator
 
 from pipeline.errors import PipelineError
 from pipeline.exporting.renderer import append_rendering
-from pipeline.shared.interface import BATCH, HALVES, IR_VERSION, JUDGE, OPSET, RENDERER, Interface
+from pipeline.exporting.scorer import append_scores
+from pipeline.shared.interface import BATCH, HALVES, IR_VERSION, JUDGE, OPSET, RENDERER, SCORER, Interface
+from pipeline.training.scorer import build_reconstruction
 from pipeline.training.weights import load_half, load_surface
 
-CONVERTED = {**HALVES, RENDERER.role: RENDERER, JUDGE.role: JUDGE}
+CONVERTED = {**HALVES, RENDERER.role: RENDERER, SCORER.role: SCORER, JUDGE.role: JUDGE}
 
 
 def convert(models: Path, role: str, target: Path) -> None:
     """Write the Keras model `role` in the folder `models` as ONNX to `target`, unproven."""
-    half, knots = load_surface(models) if role == RENDERER.role else (load_half(models, role), None)
+    half, knots = load_surface(models) if role == RENDERER.role else (_load(models, role), None)
     interface = CONVERTED[role]
     function = tf.function(lambda tensor: half(tensor, training=False))
     shape = [None, *half.input.shape[1:]]
@@ -41,7 +44,15 @@ def convert(models: Path, role: str, target: Path) -> None:
         simplify(model.graph)
     if knots is not None:
         append_rendering(model, knots)
+    if role == SCORER.role:
+        append_scores(model)
     onnx.save(_canonical(model, interface), target)
+
+
+def _load(models: Path, role: str) -> keras.Model:
+    if role != SCORER.role:
+        return load_half(models, role)
+    return build_reconstruction(*(load_half(models, half) for half in HALVES))
 
 
 def _convert_erfc(graph: Any, node: Any, name: str, _: list[Any]) -> None:
@@ -138,14 +149,15 @@ def _joined(graph: onnx.GraphProto) -> None:
     if len(pair) != 2 or pair[0].input[0] != pair[1].input[0]:
         return
     names = [node.output[0] for node in pair]
-    product, other = pair
+    product, other = sorted(pair, key=list(graph.node).index)  # before all that reads either of them
+    inputs = list(zip(*(list(node.input) for node in pair), strict=True))
     product.output[0] = "joined"
     for position in (1, 2):
-        joined = np.concatenate([weights[node.input[position]] for node in pair], axis=-1)
+        joined = np.concatenate([weights[name] for name in inputs[position]], axis=-1)
         product.input[position] = f"joined_{position}"
         graph.initializer.append(numpy_helper.from_array(joined, product.input[position]))
+    graph.node.insert(list(graph.node).index(product) + 1, onnx.helper.make_node("Split", ["joined"], names, axis=1))
     graph.node.remove(other)
-    graph.node.append(onnx.helper.make_node("Split", ["joined"], names, axis=1))
     _drop_unused(graph)
 
 

@@ -6,10 +6,9 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from pipeline.exporting.price import BUDGETS, Price
-from pipeline.inference.manifest import Budget, Entry, ListedFile, Manifest, Variant, write_manifest
+from pipeline.inference.manifest import Entry, ListedFile, Manifest, Variant, write_manifest
 from pipeline.shared.files import sha256
-from pipeline.shared.interface import FLOAT32, MANIFEST_FILE, MODEL_FILE, TEST_DATA, VARIANT_FILES, Interface
+from pipeline.shared.interface import FLOAT32, MANIFEST_FILE, MODEL_FILE, TEST_DATA, Interface
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,20 +18,18 @@ if TYPE_CHECKING:
 
 
 def describe_model(
-    interface: Interface, proof: Proof, prices: Mapping[str, Price], facts: Mapping[str, Any] | None = None
+    interface: Interface, proof: Proof, priced: Mapping[str, Variant], facts: Mapping[str, Any] | None = None
 ) -> Entry:
-    """Proof and variants of a model, with paths within its folder; `facts` are said of a role that is listed apart."""
-    variants = {FLOAT32: Variant(MODEL_FILE, proof.largest_difference)}
-    for name in interface.variants:
-        if name != FLOAT32:
-            price, budget = prices[name], BUDGETS[name]
-            variants[name] = Variant(
-                VARIANT_FILES[name],
-                price.largest_difference[interface.role],
-                price.mean_difference[interface.role],
-                price.elbo.figures()["negative_elbo"],
-                Budget(budget.negative_elbo, budget.mean_difference(interface.role)),
-            )
+    """Proof and variants of a model, with paths within its folder; `facts` are what else is said of it.
+
+    Args:
+        interface: of its role.
+        proof: of the float32 file.
+        priced: the other variants, and maybe float32 itself, by name.
+        facts: of a scorer, a mixture.
+    """
+    exact = replace(priced.get(FLOAT32, Variant(MODEL_FILE)), largest_difference=proof.largest_difference)
+    variants = {FLOAT32: exact} | {name: one for name, one in priced.items() if name != FLOAT32}
     return Entry(interface, (TEST_DATA,), variants, facts or {})
 
 

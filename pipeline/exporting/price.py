@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.inference.manifest import Budget, Variant
 from pipeline.inference.session import Decoder, Encoder
 from pipeline.measures.elbo import Elbo, estimate
-from pipeline.shared.interface import DECODER, ENCODER
+from pipeline.shared.interface import DECODER, ENCODER, VARIANT_FILES
 
 _BATCH = 512
 
@@ -44,6 +45,17 @@ class Price:
     elbo: Elbo
     largest_difference: dict[str, dict[str, float]]
     mean_difference: dict[str, dict[str, float]]
+
+    def variant(self, name: str, role: str) -> Variant:
+        """What a manifest says of a half."""
+        limits = BUDGETS[name]
+        return Variant(
+            VARIANT_FILES[name],
+            self.largest_difference[role],
+            self.mean_difference[role],
+            self.elbo.figures()["negative_elbo"],
+            budget=Budget(limits.negative_elbo, limits.mean_difference(role)),
+        )
 
     def failures(self, variant: str, budget: Limits, exact: Elbo) -> list[str]:
         """Everything that is over the budget."""

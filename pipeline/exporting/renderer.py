@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
 
 from pipeline.exporting.check import OPERATORS, Peer, Proof, prove
+from pipeline.exporting.graph import Graph
 from pipeline.shared.interface import DECODER, LATENT, RENDERER
 from pipeline.shared.spline import (
     HALF_STEP,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import onnx
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
     from pipeline.inference.manifest import Tolerance
 
@@ -117,27 +117,11 @@ def append_rendering(model: onnx.ModelProto, knots: Knots) -> None:
         logits = graph.add("Div", f, graph.add("Sqrt", variance))
     graph.add("Sigmoid", logits, output="image")
     latent_dim = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value
-    interface = RENDERER.sized({LATENT: latent_dim})
-    del model.graph.input[:], model.graph.output[:]
-    for values, tensors in ((model.graph.input, interface.inputs), (model.graph.output, interface.outputs)):
-        values.extend(helper.make_tensor_value_info(one.name, TensorProto.FLOAT, one.shape) for one in tensors)
+    graph.promise(RENDERER.sized({LATENT: latent_dim}))
 
 
-class _Graph:
-    """Appends nodes and constants."""
-
-    def __init__(self, graph: onnx.GraphProto) -> None:
-        self._graph = graph
-
-    def constant(self, values: ArrayLike, dtype: type[np.generic] = np.float32) -> str:
-        name = f"rendering_{len(self._graph.initializer)}"
-        self._graph.initializer.append(numpy_helper.from_array(np.asarray(values, dtype), name))
-        return name
-
-    def add(self, kind: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
-        name = output or f"rendered_{len(self._graph.node)}"
-        self._graph.node.append(helper.make_node(kind, list(inputs), [name], **attributes))
-        return name
+class _Graph(Graph):
+    """Knows splines."""
 
     def basis(self, places: str, knots: Knots) -> tuple[str, str]:
         """Values `[n, knots.count]` of the splines at `places` as `spline.basis` has them, and slopes / (2 pi)."""

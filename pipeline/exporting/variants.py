@@ -15,7 +15,7 @@ from onnxruntime.transformers.onnx_model import OnnxModel
 from pipeline.exporting.describe import PRODUCTS, count_operations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -62,11 +62,44 @@ def write_int8(source: Path, target: Path, name: str, tensors: NDArray[np.generi
     onnx.save(quantised, target)
 
 
-def write_fp16(source: Path, target: Path) -> None:
-    """Store and compute in float16; inputs and outputs stay as they are."""
-    model = OnnxModel(convert_float_to_float16(onnx.load(source), keep_io_types=True))
-    model.topological_sort()  # the conversion appends its casts of the inputs
-    onnx.save(model.model, target)
+def write_fp16(source: Path, target: Path, last: Collection[str] = ()) -> None:
+    """Store and compute in float16; inputs and outputs stay as they are, and the nodes of the names in `last`.
+
+    These are those behind which no other node comes: sums of many terms, which float16 can't hold.
+    """
+    model = onnx.load(source)
+    kept = _without_last(model.graph, last)
+    converted = OnnxModel(convert_float_to_float16(model, keep_io_types=True))
+    graph = converted.model.graph
+    if kept.node:
+        del graph.output[:]
+    graph.node.extend(kept.node)
+    graph.initializer.extend(kept.initializer)
+    graph.output.extend(kept.output)
+    converted.topological_sort()  # the conversion appends its casts of the inputs
+    onnx.save(converted.model, target)
+
+
+def _without_last(graph: onnx.GraphProto, last: Collection[str]) -> onnx.GraphProto:
+    """Take nodes away from the end of a graph, which then gives what they read; returns them, and what they give."""
+    whole, kept = onnx.GraphProto(), onnx.GraphProto()
+    whole.CopyFrom(graph)
+    front = [node for node in whole.node if node.name not in last]
+    kept.node.extend(node for node in whole.node if node.name in last)
+    read_in_front, read = ({name for node in nodes for name in node.input} for nodes in (front, kept.node))
+    kept.initializer.extend(one for one in whole.initializer if one.name in read)
+    for weight in kept.initializer:  # its own, since those of the others are rounded
+        for node in kept.node:
+            node.input[:] = [f"{weight.name}_last" if name == weight.name else name for name in node.input]
+        weight.name += "_last"
+    if kept.node:
+        kept.output.extend(whole.output)
+        made = [name for node in front for name in node.output if name in read]
+        del graph.node[:], graph.initializer[:], graph.output[:]
+        graph.node.extend(front)
+        graph.initializer.extend(one for one in whole.initializer if one.name in read_in_front)
+        graph.output.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in made)
+    return kept
 
 
 class _Calibration(CalibrationDataReader):  # type: ignore[misc]

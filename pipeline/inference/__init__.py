@@ -1,5 +1,5 @@
-"""ONNX to latents and images, on ONNX Runtime alone."""
+"""ONNX to latents, images and scores, on ONNX Runtime alone."""
 
-from pipeline.inference.session import Decoder, Encoder
+from pipeline.inference.session import Decoder, Encoder, Scorer
 
-__all__ = ["Decoder", "Encoder"]
+__all__ = ["Decoder", "Encoder", "Scorer"]

@@ -40,10 +40,14 @@ class ListedFile:
 
 @dataclass(frozen=True)
 class Budget:
-    """What a variant may cost at most, in nats of negative ELBO and as the mean difference of its outputs."""
+    """What a variant may cost at most."""
 
     negative_elbo: float | None
+    """Nats above float32, both halves being of the variant."""
     mean_difference: float
+    """Of any output."""
+    area_under_curve: float | None = None
+    """Of a scorer: below float32."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ class Variant:
     largest_difference: Differences = field(default_factory=dict)
     mean_difference: Differences | None = None
     negative_elbo: float | None = None
+    area_under_curve: float | None = None
+    """Of a scorer, between validation images and what corruptions make of them: the mean over these."""
     budget: Budget | None = None
 
 
@@ -66,7 +72,7 @@ class Entry:
     """Folders of test vectors, one or more."""
     variants: Mapping[str, Variant]
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """What is said of a role that is listed apart."""
+    """What else is said of it."""
 
     @property
     def vectors(self) -> tuple[tuple[str, ...], ...]:
@@ -154,8 +160,14 @@ def _listed_model(entry: Entry, latent_dim: int) -> dict[str, Any]:
         **({"input": inputs[0]} if len(inputs) == 1 else {"inputs": inputs}),
         "outputs": outputs,
         "test_data": entry.test_data[0],
-        "variants": {name: _without_none(asdict(variant)) for name, variant in entry.variants.items()},
+        "variants": {name: _listed_variant(variant) for name, variant in entry.variants.items()},
+        **entry.facts,
     }
+
+
+def _listed_variant(variant: Variant) -> dict[str, Any]:
+    budget = {} if variant.budget is None else {"budget": _without_none(asdict(variant.budget))}
+    return {**_without_none(asdict(replace(variant, budget=None))), **budget}
 
 
 def _listed_apart(entry: Entry, latent_dim: int) -> dict[str, Any]:
@@ -257,7 +269,13 @@ def _model(role: str, entry: Object, latent_dim: int) -> Entry:
     variants = {name: _variant(name, variant) for name, variant in entry.named("variants")}
     if FLOAT32 not in variants:
         raise ContentError(f"lists no {FLOAT32} variant of the {role}")
-    return Entry(interface, (entry.path("test_data"),), variants)
+    said = ("input", "inputs", "outputs", "test_data", "variants")
+    return Entry(interface, (entry.path("test_data"),), variants, _facts(entry, said))
+
+
+def _facts(entry: Object, said: Collection[str]) -> dict[str, Any]:
+    """What an entry says besides what each does."""
+    return {key: value for key, value in entry.content.items() if key not in said}
 
 
 def _all_sets(first: str, listed: Collection[str]) -> tuple[str, ...]:
@@ -272,12 +290,13 @@ def _variant(name: str, entry: Object) -> Variant:
     budget = None
     if name != FLOAT32:
         limits = entry.object("budget")
-        budget = Budget(limits.get("negative_elbo"), limits.number("mean_difference"))
+        budget = Budget(limits.get("negative_elbo"), limits.number("mean_difference"), limits.get("area_under_curve"))
     return Variant(
         entry.path("file"),
         entry.get("largest_difference") or {},
         entry.get("mean_difference"),
         entry.get("negative_elbo"),
+        entry.get("area_under_curve"),
         budget,
     )
 
@@ -286,8 +305,8 @@ def _model_apart(interface: Interface, entry: Object, latent_dim: int) -> Entry:
     _check_tensors(interface, [*entry.take("inputs", list), *entry.take("outputs", list)], latent_dim)
     file, test_data = entry.path("file"), entry.path("test_data")
     said = ("file", "inputs", "outputs", "test_data", "largest_difference")
-    facts = {key: value for key, value in entry.content.items() if key not in said}
-    return Entry(interface, (test_data,), {FLOAT32: Variant(file, entry.get("largest_difference") or {})}, facts)
+    variants = {FLOAT32: Variant(file, entry.get("largest_difference") or {})}
+    return Entry(interface, (test_data,), variants, _facts(entry, said))
 
 
 def _check_tensors(interface: Interface, found: list[Any], latent_dim: int) -> None:

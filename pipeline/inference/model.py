@@ -101,7 +101,7 @@ class OnnxModel:
         """What decides on the results, for manifests."""
         return {
             "sha256": self.sha256,
-            "latent_dim": self.latent_dim,
+            **({"latent_dim": self.latent_dim} if self.latent_dim else {}),
             "precision": self.precision,
             "provider": self.provider,
         }

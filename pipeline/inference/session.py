@@ -1,7 +1,8 @@
-"""Encoder and decoder on ONNX Runtime: arrays in, arrays out, on all cores, whatever their size."""
+"""Encoder, decoder and scorer on ONNX Runtime: arrays in, arrays out, on all cores, whatever their size."""
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,8 @@ from numpy.typing import NDArray
 from pipeline.errors import FormatError, ModelError
 from pipeline.inference.model import AUTO, Floats, OnnxModel
 from pipeline.inference.parallel import map_ordered
-from pipeline.shared.interface import DECODER, ENCODER, FLOAT32, IMAGE_SHAPE, Interface
+from pipeline.inference.usual import Usual
+from pipeline.shared.interface import DECODER, ENCODER, FLOAT32, IMAGE_SHAPE, SCORER, Interface
 
 Pixels = NDArray[np.uint8]
 
@@ -24,7 +26,7 @@ _OF_THE_MODEL = "params_sha256", "data_sha256", "validation_negative_elbo"  # th
 
 
 class _Half(OnnxModel):
-    """One half of the autoencoder; see `OnnxModel`."""
+    """One half of the autoencoder, or both; see `OnnxModel`."""
 
     _interface: Interface
     _batch_size: int  # measured: with more rows what a layer gives leaves the cache, with fewer the matrix units wait
@@ -75,8 +77,7 @@ class Encoder(_Half):
             FormatError: the images have another type or shape.
             ModelError: the model fails, or gives latents that are not finite.
         """
-        if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != IMAGE_SHAPE:
-            raise FormatError(f"images are {images.dtype}{list(images.shape)}, expected uint8[n, 28, 28]")
+        check_images(images)
         z_mean, z_log_var = (np.empty((len(images), self.latent_dim), np.float32) for _ in range(2))
 
         def encode(rows: slice) -> None:
@@ -86,6 +87,52 @@ class Encoder(_Half):
         if not (np.isfinite(z_mean).all() and np.isfinite(z_log_var).all()):
             raise ModelError(f"{self.path} gives latents that are not finite; train and export it again")
         return z_mean, z_log_var
+
+
+class Scores(NamedTuple):
+    """How unusual images are, in nats: float32 `[n]` each, never below 0."""
+
+    excess: Floats
+    """The sum of the other two."""
+    reconstruction: Floats
+    """Sum over pixels of KL(Bernoulli(x) || Bernoulli(p)), p being the reconstruction of x from its latents' mean."""
+    kl: Floats
+    """KL divergence of the latents' Gaussian from the prior N(0, I)."""
+
+
+class Scorer(_Half):
+    """Images to how unusual they are beside those that the model was trained on.
+
+    Attributes:
+        usual: the excess of held-out images, which makes a percentile of any other; None if the file doesn't say.
+    """
+
+    _interface, _batch_size = SCORER, 128
+
+    def __init__(self, path: Path | str, **options: Any) -> None:
+        """Open it as `OnnxModel` does."""
+        super().__init__(path, **options)
+        self.usual = Usual.read(self.facts)
+
+    def __call__(self, images: Pixels) -> Scores:
+        """Score uint8 `[n, 28, 28]`; the same image has the same score in any batch.
+
+        Raises:
+            FormatError: the images have another type or shape.
+            ModelError: the model fails, or gives scores that are not finite, or below 0.
+        """
+        check_images(images)
+        scores = Scores(*(np.empty(len(images), np.float32) for _ in Scores._fields))
+
+        def score(rows: slice) -> None:
+            for whole, some in zip(scores, self.run(images[rows]), strict=True):
+                whole[rows] = some
+
+        self._each_batch(len(images), score)
+        for name, values in scores._asdict().items():
+            if not (np.isfinite(values).all() and (values >= 0).all()):
+                raise ModelError(f"{self.path} gives {name} that is not finite, or below 0; train and export it again")
+        return scores
 
 
 class Decoder(_Half):
@@ -130,6 +177,12 @@ class Decoder(_Half):
         return image
 
 
+def check_images(images: Pixels) -> None:
+    """Raise `FormatError` if images are not uint8 `[n, 28, 28]`."""
+    if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != IMAGE_SHAPE:
+        raise FormatError(f"images are {images.dtype}{list(images.shape)}, expected uint8[n, 28, 28]")
+
+
 def check_ink(image: Floats, path: Path) -> None:
     """Refuse pixels outside [0, 1], as far as that shows in a byte; `path` is the model that made them.
 
@@ -162,7 +215,7 @@ def check_pair(first: OnnxModel, second: OnnxModel) -> None:
     """
     roles = first.interface.role, second.interface.role
     again = f"give {roles[0]} and {roles[1]} of one export, or export again"
-    if first.latent_dim != second.latent_dim:
+    if first.latent_dim != second.latent_dim and 0 not in (first.latent_dim, second.latent_dim):  # as of a scorer
         raise ModelError(
             f"{first.path} has {first.latent_dim} latent(s), {second.path} has {second.latent_dim}; {again}"
         )

@@ -43,6 +43,8 @@ class Block:
     """The picture, of the first stretch of a job that draws one."""
     remark: str | None = None
     """What is odd about the rows, if they are the first of a part."""
+    kept: Columns | None = None
+    """`Job.keep`"""
 
 
 @dataclass
@@ -57,6 +59,7 @@ class Made:
     source_rows: int = 0
     sheet: Pixels | None = None
     remark: str | None = None
+    kept: list[Columns] = field(default_factory=list)
 
 
 def stretches(start: int, stop: int, most: int = MAX_ROWS) -> Iterator[tuple[int, int]]:
@@ -101,7 +104,9 @@ def compute(job: Job[T], rows: T, on_error: str) -> Block:
         index = np.delete(index, [bad.index - rows.start for bad in rows.bad]) if rows.bad else index
     sheet = job.sheet(rows, made) if rows.start == 0 and job.draws else None
     remark = job.remark(rows) if rows.start % job.rows_per_part == 0 else None
-    return Block(rows.start, rows.stop, {"index": index, **columns}, job.content(rows), rows.bad, sheet, remark)
+    columns = {"index": index, **columns}
+    kept = job.keep(rows, columns)
+    return Block(rows.start, rows.stop, columns, job.content(rows), rows.bad, sheet, remark, kept)
 
 
 def blocks(
@@ -149,6 +154,7 @@ def run_part(blocks: Iterable[Block], rows: int = ROWS_PER_PART) -> Made:
         part.source_rows += block.stop - block.start
         part.sheet = part.sheet if block.sheet is None else block.sheet
         part.remark = part.remark or block.remark
+        part.kept += [] if block.kept is None else [block.kept]
         if part.source_rows == rows:
             break
     return part

@@ -1,6 +1,7 @@
 """Stage and batch job `encode`: images to latents."""
 
 import json
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from pipeline.errors import OutputError
 from pipeline.inference.appearance import Appearance
+from pipeline.inference.model import OnnxModel
 from pipeline.inference.session import Encoder
 from pipeline.jobs.engine import plan, run
 from pipeline.jobs.job import SAMPLE, Job, Options, Plan, Summary
@@ -19,18 +21,22 @@ from pipeline.sources.rows import ImageSource, Rows
 
 @dataclass(frozen=True)
 class OnImages(Job[Rows]):
-    """A job whose rows are images, the first model of which is an encoder."""
+    """A job whose rows are images."""
 
     carries_labels: ClassVar[bool] = True
 
-    encoder: Encoder
     classes: tuple[str, ...] = field(default=(), kw_only=True)
     """Names of the classes, by label; none where labels are plain numbers."""
 
     @property
+    @abstractmethod
+    def model(self) -> OnnxModel:
+        """The one that sees the images first."""
+
+    @property
     def workers(self) -> int:
         """See `Job.workers`."""
-        return self.encoder.workers
+        return self.model.workers
 
     def content(self, rows: Rows) -> Array:
         """See `Job.content`."""
@@ -44,7 +50,7 @@ class OnImages(Job[Rows]):
 
     def remark(self, rows: Rows) -> str | None:
         """See `Job.remark`."""
-        usual = Appearance.read(self.encoder.facts)
+        usual = Appearance.read(self.model.facts)
         return None if usual is None else usual.remark(rows.images)
 
     def named(self) -> dict[str, str]:
@@ -67,6 +73,13 @@ class EncodeJob(OnImages):
 
     name: ClassVar[str] = "encode"
     npy_column: ClassVar[str] = "z_mean"
+
+    encoder: Encoder
+
+    @property
+    def model(self) -> Encoder:
+        """See `OnImages.model`."""
+        return self.encoder
 
     @property
     def about(self) -> dict[str, Any]:

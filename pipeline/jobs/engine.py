@@ -88,6 +88,7 @@ def run(job: Job[T], source: Source[T], target: Target, options: Options) -> Sum
         if len(done.arithmetics) > 1:
             about |= {"mixed_arithmetic": len(done.arithmetics)}
         rows, parts, bad = done.rows, len(done), done.bad
+        shelf.draw_kept(job)
         target.publish(space, about, job.npy_column, picture=job.draws)
     seconds = time.perf_counter() - start
     rate = (rows - before) / seconds

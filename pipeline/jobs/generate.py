@@ -29,7 +29,6 @@ class GenerateJob(Job[LatentRows]):
 
     name: ClassVar[str] = "generate"
     npy_column: ClassVar[str] = "image"
-    draws: ClassVar[bool] = True
 
     decoder: Decoder
     originals: Pixels | None
@@ -40,6 +39,11 @@ class GenerateJob(Job[LatentRows]):
     """How images of another size are drawn."""
     first: Floats | None = None
     """The latents that the picture then shows."""
+
+    @property
+    def draws(self) -> bool:
+        """See `Job.draws`."""
+        return True
 
     @property
     def about(self) -> dict[str, Any]:

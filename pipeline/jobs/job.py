@@ -1,7 +1,7 @@
 """What a batch job is, how it is run and what comes out: the words that the engine and the jobs share."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -57,8 +57,6 @@ class Job(ABC, Generic[T]):
     npy_column: ClassVar[str]
     """What an `.npy` file holds."""
     carries_labels: ClassVar[bool] = False
-    draws: ClassVar[bool] = False
-    """Whether it leaves a picture of its first rows."""
     unit: ClassVar[str] = "images"
     """What the rows of its source are, for progress."""
 
@@ -89,6 +87,11 @@ class Job(ABC, Generic[T]):
     @abstractmethod
     def operations(self) -> int | None:
         """Floating-point operations per row, if the models say so."""
+
+    @property
+    def draws(self) -> bool:
+        """Whether it leaves a picture."""
+        return False
 
     @property
     def rows_per_stretch(self) -> int:
@@ -134,6 +137,18 @@ class Job(ABC, Generic[T]):
 
     def sheet(self, rows: T, made: Array) -> Pixels | None:  # noqa: ARG002
         """The picture of the first stretch: `made` is what `work` made of its rows."""
+        return None
+
+    def keep(self, rows: T, columns: Columns) -> Columns | None:  # noqa: ARG002
+        """What a picture of rows from anywhere may need of a stretch, and of the columns made of it; None: nothing."""
+        return None
+
+    def best(self, kept: Sequence[Columns]) -> Columns:  # noqa: ARG002
+        """What the picture may need of several stretches, or parts."""
+        return {}
+
+    def sheet_of(self, kept: Columns) -> Pixels | None:  # noqa: ARG002
+        """The picture, of what all parts have kept."""
         return None
 
 

@@ -16,8 +16,8 @@ from pipeline.shared.files import flush
 Array = NDArray[Any]
 Columns = Mapping[str, Array]
 """`index` int64 `[n]`; `label` int16 `[n]`, -1 for none; `source` text `[n]`; `z`, `z_mean`, `z_log_var` float32
-`[n, latent_dim]`; `image` uint8 `[n, height, width]`; `png`, an object array of n files;
-`strip`, an object array of one `png_stream.Strip`."""
+`[n, latent_dim]`; `excess`, `reconstruction`, `kl`, `percentile` float32 `[n]`; `image` uint8 `[n, height, width]`;
+`png`, an object array of n files; `strip`, an object array of one `png_stream.Strip`."""
 
 PARQUET, PNG, NPY, NPZ, POSTER = "parquet", "png", "npy", "npz", "poster"
 FORMATS = (PARQUET, PNG, NPY, NPZ)
@@ -105,6 +105,8 @@ def _to_arrow(name: str, values: Array) -> Any:
     if name == "image":
         return pa.Array.from_buffers(pa.binary(math.prod(values.shape[1:])), rows, [None, data])
     floats = pa.Array.from_buffers(pa.float32(), values.size, [None, data])
+    if values.ndim == 1:
+        return floats
     return pa.FixedSizeListArray.from_arrays(floats, values.shape[1])
 
 

@@ -21,13 +21,23 @@ class ReconstructJob(OnImages):
 
     name: ClassVar[str] = "reconstruct"
     npy_column: ClassVar[str] = "image"
-    draws: ClassVar[bool] = True
 
+    encoder: Encoder
     decoder: Decoder
     drawing: Sized | None = None
     """How images of another size are drawn."""
     first: Rows | None = None
     """What the picture then shows."""
+
+    @property
+    def model(self) -> Encoder:
+        """See `OnImages.model`."""
+        return self.encoder
+
+    @property
+    def draws(self) -> bool:
+        """See `Job.draws`."""
+        return True
 
     @property
     def about(self) -> dict[str, Any]:

@@ -6,7 +6,8 @@
   parts/           the finished parts; of a folder on a store, they lie in the result itself
   unpacked/        large compressed files of the source, on a cluster
   records/         part-00000.json and on: what each of them is
-  picture.png      of the first rows
+  picture.png      of the first rows, or of what was kept
+  kept/            part-00000.npz and on: what that may need of each part
 
 Whoever finishes a part, in whatever process, puts it under its name if there is none yet, and then its record. A part
 counts if it has a record: in any order, and once.
@@ -14,6 +15,7 @@ counts if it has a record: in any order, and once.
 
 import contextlib
 import fcntl
+import io
 import itertools
 import json
 import logging
@@ -24,6 +26,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xxhash
 
 from pipeline.errors import OutputError, PipelineError
@@ -31,14 +34,15 @@ from pipeline.jobs.compute import Made, write
 from pipeline.jobs.grid import save_png
 from pipeline.jobs.job import Job, Options
 from pipeline.jobs.ledger import Ledger, Part
-from pipeline.jobs.parts import DIGITS, PARQUET, measure_part, part_stem
+from pipeline.jobs.parts import DIGITS, PARQUET, Columns, measure_part, part_stem
 from pipeline.jobs.store import LocalStore, Store
 from pipeline.shared.files import explained, release
+from pipeline.sources.rows import Pixels
 from pipeline.sources.unpacking import FOLDER as UNPACKED
 
 log = logging.getLogger(__name__)
 
-_JOB, _LOCK, _RECORDS = "job.json", "lock", "records"
+_JOB, _LOCK, _RECORDS, _KEPT = "job.json", "lock", "records", "kept"
 FINISHED, PICTURE = "parts", "picture.png"
 
 
@@ -65,8 +69,11 @@ class Shelf:
         """
         with self.work.scratch() as folder, explained(folder.parent):  # not the name of a folder that is gone then
             if made.sheet is not None:
-                save_png(made.sheet, folder / PICTURE, job.enlarged)
-                self.work.replace(PICTURE, folder / PICTURE)
+                self._draw(made.sheet, job.enlarged, folder)
+            if made.kept:
+                aside = folder / f"{part_stem(number, self.digits)}.npz"
+                np.savez(aside, **job.best(made.kept))  # type: ignore[arg-type]
+                self.work.replace(f"{_KEPT}/{aside.name}", aside)
             part = replace(write(job, number, made, folder, self.digits), arithmetic=arithmetic)
             if not self.parts.create(part.file, folder / part.file):
                 part = self._adopt(part, folder)
@@ -79,6 +86,21 @@ class Shelf:
         if not self.work.create(name, part.record()):
             part = Part.read(self.work.read(name) or b"") or part
         return part
+
+    def draw_kept(self, job: Job[Any]) -> None:
+        """Put the picture of what all parts have kept in its place, if they have."""
+        kept: list[Columns] = []
+        for _, content in self.work.read_all(_KEPT):
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                kept = [job.best([*kept, dict(arrays)])]
+        sheet = job.sheet_of(kept[0]) if kept else None
+        if sheet is not None:
+            with self.work.scratch() as folder, explained(folder.parent):
+                self._draw(sheet, job.enlarged, folder)
+
+    def _draw(self, sheet: Pixels, enlarged: int, folder: Path) -> None:
+        save_png(sheet, folder / PICTURE, enlarged)
+        self.work.replace(PICTURE, folder / PICTURE)
 
     def _adopt(self, part: Part, folder: Path) -> Part:
         """What an earlier attempt has put there, whose record may be missing.
@@ -257,7 +279,7 @@ def _tidy(space: Workspace) -> None:
     work, parts = space.shelf.work, space.shelf.parts
     if not isinstance(work, LocalStore) or not isinstance(parts, LocalStore):
         return
-    _empty(work.folder, {_LOCK, _JOB, FINISHED, UNPACKED, *([_RECORDS, PICTURE] if len(space.finished) else [])})
+    _empty(work.folder, {_LOCK, _JOB, FINISHED, UNPACKED, *([_RECORDS, _KEPT, PICTURE] if len(space.finished) else [])})
     parts.folder.mkdir(exist_ok=True)
     _empty(parts.folder, {part.file for part in space.finished})
 

@@ -5,6 +5,7 @@ import fnmatch
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import OutputError
+
+_NUMBERS = r"\[\n(\s*-?\d[-+.\deE,\s]*)\]"  # as `json` indents them; no text in JSON has a line break
 
 
 @contextlib.contextmanager
@@ -103,9 +106,10 @@ def refuse_foreign(path: Path, *, owns: Collection[str]) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write `content` as indented JSON with a final newline, atomically."""
+    """Write `content` as indented JSON with a final newline, atomically; a list of numbers stands on one line."""
+    text = re.sub(_NUMBERS, lambda found: f"[{' '.join(found[1].split())}]", json.dumps(content, indent=2))
     with atomic_file(path) as beside:
-        beside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        beside.write_text(text + "\n", encoding="utf-8")
 
 
 def sha256(path: Path) -> str:

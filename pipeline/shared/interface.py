@@ -117,12 +117,24 @@ RENDERER = Interface(
     folder="renderer",
     apart=True,
 )
-ROLES = {interface.role: interface for interface in (ENCODER, DECODER, MIXTURE, RENDERER)}
+SCORER = Interface(
+    role="scorer",
+    inputs=ENCODER.inputs,
+    outputs=(
+        Tensor("excess", "float32", (BATCH,), "how unusual the image is, in nats: reconstruction + kl"),
+        Tensor("reconstruction", "float32", (BATCH,), "sum over pixels of KL(Bernoulli(x) || Bernoulli(p)), in nats"),
+        Tensor("kl", "float32", (BATCH,), "KL divergence of the latents' Gaussian from the prior N(0, I), in nats"),
+    ),
+    folder="scorer",
+    variants=tuple(VARIANT_FILES),
+)
+ROLES = {interface.role: interface for interface in (ENCODER, DECODER, MIXTURE, RENDERER, SCORER)}
 FOLDERS = tuple(dict.fromkeys(interface.folder.split("/")[0] for interface in ROLES.values()))
 """Of a bundle, each of which is a bundle by itself."""
 GENERATOR = "generator"  # the folder of a second decoder, a bundle of its own, which may have its own encoder
-AT_GENERATOR = {role: replace(one, folder=one.folder.split("/")[-1]) for role, one in ROLES.items()} | {
-    DECODER.role: replace(DECODER, folder=".")
+AT_GENERATOR = {
+    one.role: replace(one, folder="." if one is DECODER else one.folder.split("/")[-1])
+    for one in (ENCODER, DECODER, MIXTURE, RENDERER)
 }
 """Where the models of that bundle lie in it."""
 HALVES = {interface.role: interface for interface in (ENCODER, DECODER)}  # of the autoencoder that Keras trains

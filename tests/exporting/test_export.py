@@ -76,10 +76,12 @@ def test_an_export_holds_all_models_their_variants_and_vectors_and_nothing_else(
     drawn = [*(f"input_{number}" for number in range(5)), "output_0"]
     views = [f"test_data_set_{view}/{name}.pb" for view in range(3) for name in drawn]
     renderer = {f"renderer/{name}" for name in ("manifest.json", "model.onnx", *views)}
-    assert files == {"manifest.json"} | encoder | decoder | mixture | renderer
+    outputs = [f"test_data_set_0/output_{number}.pb" for number in (1, 2)]
+    scorer = {f"scorer/{name}" for name in [*names, *vectors, *outputs]}
+    assert files == {"manifest.json"} | encoder | decoder | mixture | renderer | scorer
 
 
-@pytest.mark.parametrize("folder", [".", "encoder", "decoder", "renderer"])
+@pytest.mark.parametrize("folder", [".", "encoder", "decoder", "renderer", "scorer"])
 def test_each_manifest_follows_the_schema_and_lists_its_files(folder: str, exports: Path) -> None:
     manifest = json.loads((exports / folder / "manifest.json").read_text())
     schema = json.loads((ROOT / "docs/manifest.schema.json").read_text())
@@ -99,7 +101,7 @@ def test_each_manifest_follows_the_schema_and_lists_its_files(folder: str, expor
     assert all(manifest[role]["file"] in listed for role in ("mixture", "renderer") if role in manifest)
 
 
-@pytest.mark.parametrize("folder", [".", "encoder", "decoder", "renderer"])
+@pytest.mark.parametrize("folder", [".", "encoder", "decoder", "renderer", "scorer"])
 def test_what_is_written_reads_back_and_is_written_the_same_again(folder: str, exports: Path, tmp_path: Path) -> None:
     manifest = read_manifest(exports / folder)
     write_manifest(tmp_path, manifest)
@@ -165,7 +167,7 @@ def test_the_vectors_of_the_mixture_are_what_it_gives(exports: Path) -> None:
 def test_a_second_export_gives_the_same_bytes(exports: Path, workspace: Path, tmp_path: Path) -> None:
     export(PARAMS, workspace / "models", workspace / "prepared", tmp_path / "exports")
     files = [file.relative_to(exports) for file in exports.rglob("*") if file.is_file()]
-    assert len(files) == 38
+    assert len(files) == 46
     assert all((exports / file).read_bytes() == (tmp_path / "exports" / file).read_bytes() for file in files)
 
 

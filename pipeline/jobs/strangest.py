@@ -1,0 +1,57 @@
+"""The picture of the strangest images of a pile: each beside its reconstruction, with its row and how strange it is."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline.jobs.parts import Columns
+from pipeline.sources.rows import Pixels
+
+_ACROSS = 10
+_TIMES = 2  # as large as they are
+_FONT, _LINE, _GAP = 13, 16, 14
+_PAPER, _TEXT, _FAINT = 255, 0, 96
+_LONGEST = 16  # characters of a class
+
+
+def draw_strangest(kept: Columns, reconstructions: Pixels, classes: Sequence[str]) -> Pixels:
+    """A sheet of images, strangest first, row by row: uint8 `[height, width]`.
+
+    Args:
+        kept: `image` uint8 `[n, 28, 28]`, `index`, `label`, `excess` and `percentile` `[n]`, n at least 1.
+        reconstructions: uint8 `[n, 28, 28]`.
+        classes: names of the labels, if they have any.
+    """
+    from PIL import Image, ImageDraw, ImageFont  # noqa: PLC0415  (for jobs that draw alone)
+
+    count = len(kept["image"])
+    columns = min(count, _ACROSS)
+    side = _TIMES * reconstructions.shape[1]
+    width, height = 2 * side + _GAP, side + 2 * _LINE + _GAP
+    head = 2 * _LINE + _GAP
+    rows = -(-count // columns)
+    sheet = Image.new("L", (max(columns, 4) * width + _GAP, head + rows * height + _GAP), _PAPER)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_FONT)
+    draw.text((_GAP, _GAP // 2), f"The {count} strangest, and what the model makes of them", _TEXT, font)
+    draw.text((_GAP, _GAP // 2 + _LINE), "row and class; excess, percentile among held-out images", _FAINT, font)
+    for place in range(count):
+        left, top = _GAP + place % columns * width, head + place // columns * height
+        for number, image in enumerate((kept["image"][place], reconstructions[place])):
+            large = image.repeat(_TIMES, axis=0).repeat(_TIMES, axis=1)
+            sheet.paste(Image.fromarray(large), (left + number * side, top))
+        for line, (text, ink) in enumerate(_captions(kept, place, classes)):
+            draw.text((left, top + side + 1 + line * _LINE), text, ink, font)
+    return np.asarray(sheet)
+
+
+def _captions(kept: Columns, place: int, classes: Sequence[str]) -> list[tuple[str, int]]:
+    """Two lines: which image it is, and how strange."""
+    label: Any = int(kept["label"][place])
+    name = "" if label < 0 else classes[label] if label < len(classes) else str(label)
+    percentile = float(kept["percentile"][place])
+    share = ">99.9 %" if percentile > 99.9 else f"{percentile:.1f} %"
+    return [
+        (f"{kept['index'][place]:,} {name[:_LONGEST]}", _TEXT),
+        (f"{kept['excess'][place]:,.0f} nats, {share}", _FAINT),
+    ]
