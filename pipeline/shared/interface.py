@@ -117,6 +117,17 @@ RENDERER = Interface(
     folder="renderer",
     apart=True,
 )
+SCORER = Interface(
+    role="scorer",
+    inputs=ENCODER.inputs,
+    outputs=(
+        Tensor("excess", "float32", (BATCH,), "how unusual the image is, in nats: reconstruction + kl"),
+        Tensor("reconstruction", "float32", (BATCH,), "sum over pixels of KL(Bernoulli(x) || Bernoulli(p)), in nats"),
+        Tensor("kl", "float32", (BATCH,), "KL divergence of the latents' Gaussian from the prior N(0, I), in nats"),
+    ),
+    folder="scorer",
+    variants=tuple(VARIANT_FILES),
+)
 ROLES = {interface.role: interface for interface in (ENCODER, DECODER, MIXTURE, RENDERER)}
 FOLDERS = tuple(dict.fromkeys(interface.folder.split("/")[0] for interface in ROLES.values()))
 """Of a bundle, each of which is a bundle by itself."""
