@@ -60,7 +60,9 @@ def compare(
     fail_over: Annotated[
         float | None,
         typer.Option(
-            min=0, help="Exit with 4 if a population stability index is more than this.  [default: never; 0.2 is drift]"
+            min=0,
+            help="Exit with 4 if the population stability index of the excess, or of a latent, is more than this. It "
+            "is then the threshold of the verdict as well.  [default: exit with 0; the threshold is 0.2]",
         ),
     ] = None,
     as_json: AsJson = False,

@@ -104,13 +104,17 @@ def compare(usual: Path, pile: Path, threshold: float = THRESHOLD, picture: Path
         _notes(reference, scores, threshold, bundle=bundle),
     )
     if picture is not None:
-        from pipeline.tools.drift_plot import draw  # noqa: PLC0415  (Matplotlib takes a while to load)
-
-        excess, *latents = quantities.values()
-        labels = f"usual: {_describe(result.usual, _LABEL)}", f"pile: {_describe(result.pile, _LABEL)}"
-        with atomic_file(picture) as beside:
-            draw(reference.excess, scores.excess, excess, latents, threshold, labels, beside)
+        _draw(result, reference, scores, picture)
     return result
+
+
+def _draw(result: Comparison, reference: Scores, scores: Scores, picture: Path) -> None:
+    from pipeline.tools.drift_plot import draw  # noqa: PLC0415  (Matplotlib takes a while to load)
+
+    excess, *latents = result.quantities.values()
+    labels = f"usual: {_describe(result.usual, _LABEL)}", f"pile: {_describe(result.pile, _LABEL)}"
+    with atomic_file(picture) as beside:
+        draw(reference.excess, scores.excess, excess, latents, result.threshold, labels, beside)
 
 
 def _is_bundle(path: Path) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from pipeline.measures.drift import Drift
@@ -87,6 +87,7 @@ def _shares(plot: Axes, excess: Drift) -> None:
     plot.set_xlabel("decile of the excess, from the lowest")
     plot.set_ylim(bottom=0)
     plot.set_xticks(places)
+    plot.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))  # whole numbers
     plot.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     plot.grid(axis="y", color=_GRID, linewidth=0.8)
 
