@@ -1,6 +1,7 @@
 """Commands that help to run the others."""
 
 import logging
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pipeline.commands.app import TOOLS, app
-from pipeline.commands.options import CommonOptions, Exports, grouped
+from pipeline.commands.options import AsJson, CommonOptions, Exports, grouped
 
 
 @app.command(rich_help_panel=TOOLS)
@@ -44,6 +45,39 @@ def bench(
 
     report = measure(exports, images or 1_000_000, rounds, log)
     common.show(asdict(report), str(report))
+
+
+@app.command(rich_help_panel=TOOLS)
+def compare(
+    usual: Annotated[
+        Path, typer.Argument(help="What is usual: scores that `vae score` wrote, or a bundle that holds a scorer.")
+    ],
+    pile: Annotated[Path, typer.Argument(help="The scores to judge.")],
+    *,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The picture of both distributions to write, a PNG.")
+    ] = None,
+    fail_over: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Exit with 4 if the population stability index of the excess, or of a latent, is more than this. It "
+            "is then the threshold of the verdict as well.  [default: exit with 0; the threshold is 0.2]",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether a pile has drifted: its scores beside those of another, or beside what is usual for the bundle."""
+    common = CommonOptions(quiet=True, as_json=as_json)
+    if fail_over is not None and math.isnan(fail_over):
+        raise typer.BadParameter("--fail-over is nan, expected a number from 0 on")
+    from pipeline.measures.drift import THRESHOLD
+    from pipeline.tools.compare import compare as judge
+
+    comparison = judge(usual, pile, THRESHOLD if fail_over is None else fail_over, output)
+    common.show(asdict(comparison), str(comparison))
+    if fail_over is not None and comparison.drifted:
+        raise typer.Exit(4)
 
 
 @app.command(rich_help_panel=TOOLS)

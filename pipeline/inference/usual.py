@@ -44,7 +44,9 @@ class Usual:
             images = int(facts[_COUNT])
         except (KeyError, ValueError, TypeError, AttributeError):
             return None
-        rising = all(len(one) == QUANTILES and (np.diff(one) >= 0).all() for one in quantiles.values())
+        rising = all(
+            len(one) == QUANTILES and np.isfinite(one).all() and (np.diff(one) >= 0).all() for one in quantiles.values()
+        )
         return cls(quantiles, images) if rising and ALL in quantiles and images > 0 else None
 
     def lists(self) -> dict[str, list[float]]:

@@ -42,6 +42,7 @@ def test_a_file_tells_what_it_was_told():
         {"excess_quantiles": '{"all": "text"}', "excess_images": "1"},
         {**Usual.of(EXCESS).facts(), "excess_images": "0"},
         {"excess_quantiles": str(list(range(QUANTILES))), "excess_images": "5"},
+        {"excess_quantiles": f'{{"all": [{"0, " * (QUANTILES - 1)}Infinity]}}', "excess_images": "5"},
     ],
 )
 def test_a_file_that_tells_nothing_of_the_kind(facts):
