@@ -18,6 +18,7 @@ from pipeline.inference.bundle import open_bundle
 from pipeline.inference.manifest import Manifest
 from pipeline.inference.renderer import open_renderer
 from pipeline.inference.session import Decoder
+from pipeline.inference.usual import ALL
 from pipeline.jobs.encoded import EncodedRows, read_encoded
 from pipeline.jobs.grid import tile
 from pipeline.measures.elbo import kl_per_latent
@@ -88,6 +89,7 @@ def build(exports: Path, latents: Path, prepared: Path, output: Path) -> dict[st
             "columns": COLUMNS,
             "step": step,
             "nats": (about.validation or {}).get("negative_elbo"),
+            "usual": _usual(about),
             "kl": _rounded(kl_per_latent(rows.z_mean, rows.z_log_var).mean(axis=0)),
             "plane": _principal_plane(rows.z_mean) if about.latent_dim > 2 else None,
             "files": {name: _describe(beside, path) for name, path in files.items()},
@@ -103,6 +105,17 @@ def _read_latents(path: Path, exports: Path, about: Manifest) -> EncodedRows:
     if rows.model_sha256 not in {file.sha256 for file in about.files if file.path in encoders}:
         raise DataError(f"{path} was encoded by another model than {exports} holds; run `vae encode` again")
     return rows
+
+
+def _usual(about: Manifest) -> dict[str, Any] | None:
+    """What excess is usual among held-out images, in hundredths of a nat; None if the bundle has no scorer."""
+    scorer = about.models.get("scorer")
+    if scorer is None:
+        return None
+    return {
+        "images": scorer.facts["images"],
+        "quantiles": [round(value, 2) for value in scorer.facts["quantiles"][ALL]],
+    }
 
 
 def _write_code(folder: Path, shown: About) -> None:

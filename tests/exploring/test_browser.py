@@ -22,6 +22,7 @@ from PIL import Image
 from pipeline.exploring.node import find_node
 from pipeline.exploring.serve import open_server
 from pipeline.inference.tensor_file import read_tensor
+from pipeline.measures.elbo import binary_cross_entropy, kl_per_latent
 from tests.exploring.conftest import Material, need_chromium, need_node, skip
 
 HERE = Path(__file__).parent
@@ -121,12 +122,15 @@ def inputs(exports: Path, prepared: Path, folder: Path) -> dict[str, Any]:
     z, images = (read_tensor(exports / f"decoder/test_data_set_0/{name}_0.pb")[1] for name in ("input", "output"))
     images_here = np.load(prepared / "test_images.npy")[:100]
     digit = images_here[images_here.sum(axis=(1, 2), dtype=np.int64).argmax()]  # thick: a pixel aside matters less
-    session = ort.InferenceSession(exports / "encoder/model.onnx")
-    (z_mean,) = session.run(["z_mean"], {"image": digit[None]})
-    metadata = ort.InferenceSession(exports / "decoder/model.onnx").get_modelmeta().custom_metadata_map
+    encoder, decoder = (ort.InferenceSession(exports / role / "model.onnx") for role in ("encoder", "decoder"))
+    z_mean, z_log_var = encoder.run(["z_mean", "z_log_var"], {"image": digit[None]})
+    grey, (decoded,) = digit[None] / 255, decoder.run(None, {"z": z_mean})
+    cross_entropy, entropy = (binary_cross_entropy(grey, image.reshape(grey.shape)) for image in (decoded, grey))
+    parts = {"reconstruction": (cross_entropy - entropy)[0], "kl": kl_per_latent(z_mean, z_log_var).sum()}
+    metadata = decoder.get_modelmeta().custom_metadata_map
     nats = f"{float(metadata['validation_negative_elbo']):.2f} nats"
     (folder / "vectors.json").write_text(json.dumps({"z": z.tolist(), "images": images.tolist()}))
-    (folder / "digit.json").write_text(json.dumps({"pixels": digit.tolist(), "z_mean": z_mean[0].tolist()}))
+    (folder / "digit.json").write_text(json.dumps({"pixels": digit.tolist(), "z_mean": z_mean[0].tolist(), **parts}))
     Image.fromarray(digit).save(folder / "digit.png")
     # As on a photograph: dark on light, large, and not in the middle.
     paper = Image.new("L", (500, 300), 235)

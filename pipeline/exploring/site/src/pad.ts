@@ -114,7 +114,10 @@ export function buildPad(store: Store, site: Site, models: Models, map: LatentMa
     trying(async () => take(await readDigit(site, models.base, Math.floor(Math.random() * site.images)))),
   );
   const chosen = find<HTMLInputElement>("image-file");
-  chosen.addEventListener("change", () => open(chosen.files?.[0]));
+  chosen.addEventListener("change", () => {
+    void open(chosen.files?.[0]);
+    chosen.value = ""; // so that the same file can be chosen again
+  });
   const place = find("drawing");
   for (const kind of ["dragenter", "dragover"])
     place.addEventListener(kind, (event) => {

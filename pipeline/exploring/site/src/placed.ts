@@ -1,5 +1,6 @@
 /** The drawing, encoded: its place and uncertainty, its reconstruction, and the nearest test images. */
 import { complain, find, make, words } from "./dom";
+import { excessOf } from "./excess";
 import type { LatentMap } from "./map";
 import { latest, type Models } from "./models";
 import { digitCanvas, greys, paint } from "./paint";
@@ -8,11 +9,13 @@ import { readDigit } from "./sheet";
 import { type Latents, nameOf, type Site } from "./site";
 import type { State, Store } from "./state";
 import { whenThemeChanges } from "./theme";
+import { Unusual } from "./unusual";
 
 const NEIGHBOURS = 6;
 
 export function buildPlaced(store: Store, site: Site, models: Models, map: LatentMap, latents: Latents): void {
   const problem = find("drawing-problem");
+  const unusual = new Unusual(site);
 
   const show = latest(async ({ drawing }: State) => {
     complain(problem);
@@ -20,13 +23,16 @@ export function buildPlaced(store: Store, site: Site, models: Models, map: Laten
     find("draw-help").hidden = drawing !== null;
     if (!drawing) {
       map.placed = null;
+      unusual.hide();
       return map.redraw();
     }
     try {
-      paint(find<HTMLCanvasElement>("seen"), greys(drawing), map.theme.ink);
+      const image = greys(drawing);
+      paint(find<HTMLCanvasElement>("seen"), image, map.theme.ink);
       const { mean, logVar } = await models.encode(drawing);
       const { pixels } = await models.decode(mean);
       paint(find<HTMLCanvasElement>("reconstruction"), pixels, map.theme.ink);
+      unusual.show(excessOf(image, pixels, mean, logVar), map.theme.accent);
       const beside = nearest(latents.z, mean, NEIGHBOURS);
       map.placed = { mean, logVar, rows: beside.map(({ row }) => row) };
       map.reveal(mean);
@@ -35,6 +41,7 @@ export function buildPlaced(store: Store, site: Site, models: Models, map: Laten
       find("placed").textContent = `z_mean ${words(mean)}, standard deviation ${words(deviations)}`;
       await showNeighbours(beside);
     } catch (error) {
+      unusual.hide();
       complain(problem, error);
     }
   });

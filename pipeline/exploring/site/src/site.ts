@@ -1,6 +1,7 @@
 /** The files that `vae explore` wrote beside the page, each checked against its SHA-256. */
 import { sha256 } from "@noble/hashes/sha2.js"; // crypto.subtle exists only on https and localhost
 import { bytesToHex } from "@noble/hashes/utils.js";
+import type { Usual } from "./excess";
 
 export interface ListedFile {
   path: string;
@@ -30,6 +31,8 @@ export interface Site {
   plane: { mean: number[]; axes: [number[], number[]]; share: number } | null;
   /** The negative ELBO of the validation images in nats, if the bundle states it. */
   nats: number | null;
+  /** What excess is usual, if the bundle has a scorer. */
+  usual: Usual | null;
   files: Record<"latents" | "images" | "renderer" | "encoder", ListedFile> & { decoder_int8?: ListedFile };
 }
 
