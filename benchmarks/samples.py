@@ -10,7 +10,6 @@ through the judge of the data set, which is the same for every model.
 import argparse
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
@@ -18,18 +17,12 @@ from threadpoolctl import threadpool_limits
 from pipeline.data.prepared import read_split
 from pipeline.evaluating.sample_figures import FLOOR, choose, count_samples, latent_sources
 from pipeline.inference import Decoder
+from pipeline.measures.corruptions import Pixels, blurred
 from pipeline.measures.judge import open_judge
 from pipeline.measures.samples import Comparison
 from pipeline.shared.interface import GENERATOR
 
-Pixels = NDArray[np.uint8]
-
 COPIES = 20  # of each of few digits
-
-
-def blurred(images: Pixels, sigma: float) -> Pixels:
-    """uint8 `[n, 28, 28]`, each convolved with a Gaussian of this width in pixels."""
-    return np.stack([cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT) for image in images])
 
 
 def known(images: Pixels, labels: NDArray[np.uint8] | None, count: int, seed: int) -> dict[str, Pixels]:

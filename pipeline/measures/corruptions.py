@@ -1,108 +1,97 @@
-"""What may go wrong with images, made from good ones with a seed: strange images to be told from usual ones."""
+"""Images that are strange in a way that has a name, made from usual ones: what a score must tell apart from them."""
 
-from collections.abc import Callable, Mapping
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.shared.interface import IMAGE_SHAPE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
 Pixels = NDArray[np.uint8]
-Labels = NDArray[np.uint8] | None
-Corruption = Callable[[Pixels, Labels, np.random.Generator], Pixels]
+Labels = NDArray[np.integer[Any]]
 
 _MOVED = 6  # pixels
-_NOISE = 32.0  # standard deviation, of 255 levels
-_BLUR = 1.0  # standard deviation of the Gaussian, in pixels
-_SIDES = 4
+_NOISE = 50  # levels of 255, of one standard deviation
+_ROWS, _COLUMNS = IMAGE_SHAPE
+_TOP, _LEFT = np.arange(_ROWS)[:, None] < _ROWS // 2, np.arange(_COLUMNS) < _COLUMNS // 2
 
 
-def corrupt(name: str, images: Pixels, labels: Labels, seed: int) -> Pixels:
-    """The same images after the corruption `name` of `CORRUPTIONS`, uint8 `[n, 28, 28]`.
+def corrupt(name: str, images: Pixels, labels: Labels | None, seed: int) -> Pixels:
+    """Each image made strange; the same bytes for the same images and seed.
 
     Args:
-        name: which one.
-        images: uint8 `[n, 28, 28]`.
-        labels: uint8 `[n]`; without, an image of another class may be any.
-        seed: of all draws.
+        name: of one of `CORRUPTIONS`.
+        images: uint8 `[n, 28, 28]`, n > 1, 0 = background.
+        labels: from 0 on, `[n]`, None if they are not known.
+        seed: of what is drawn: directions, halves, noise, other images.
+
+    Returns:
+        uint8 `[n, 28, 28]`.
     """
     return np.ascontiguousarray(CORRUPTIONS[name](images, labels, np.random.default_rng(seed)))
 
 
-def _turned(images: Pixels, _: Labels, __: np.random.Generator) -> Pixels:
-    """A quarter turn, against the clock."""
-    return np.rot90(images, axes=(1, 2))
+def blurred(images: Pixels, sigma: float) -> Pixels:
+    """uint8 `[n, 28, 28]`, each convolved with a Gaussian of this width in pixels."""
+    import cv2  # noqa: PLC0415
+
+    return np.stack([cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT) for image in images])
 
 
-def _upside_down(images: Pixels, _: Labels, __: np.random.Generator) -> Pixels:
-    return images[:, ::-1, ::-1]
-
-
-def _mirrored(images: Pixels, _: Labels, __: np.random.Generator) -> Pixels:
-    return images[:, :, ::-1]
-
-
-def _moved(images: Pixels, _: Labels, generator: np.random.Generator) -> Pixels:
-    """By 6 pixels to one side; what leaves the picture is lost."""
-    height, width = images.shape[1:]
+def moved(images: Pixels, generator: np.random.Generator) -> Pixels:
+    """By 6 pixels, each up, down, left or right; background comes in."""
     padded = np.pad(images, ((0, 0), (_MOVED, _MOVED), (_MOVED, _MOVED)))
-    sides = generator.integers(0, _SIDES, len(images))
-    corners = np.array([(0, _MOVED), (2 * _MOVED, _MOVED), (_MOVED, 0), (_MOVED, 2 * _MOVED)])[sides]
-    rows, columns = (corners[:, axis, None] + np.arange(size) for axis, size in ((0, height), (1, width)))
-    return padded[np.arange(len(images))[:, None, None], rows[:, :, None], columns[:, None, :]]
+    corners = ((0, _MOVED), (2 * _MOVED, _MOVED), (_MOVED, 0), (_MOVED, 2 * _MOVED))
+    return _one_of([padded[:, row : row + _ROWS, column : column + _COLUMNS] for row, column in corners], generator)
 
 
-def _inverted(images: Pixels, _: Labels, __: np.random.Generator) -> Pixels:
-    return 255 - images
+def cut(images: Pixels, generator: np.random.Generator) -> Pixels:
+    """Without the upper, lower, left or right half, where there is background."""
+    return _one_of([images * half for half in (_TOP, ~_TOP, _LEFT, ~_LEFT)], generator)
 
 
-def _cut(images: Pixels, _: Labels, generator: np.random.Generator) -> Pixels:
-    """One half is background: the upper, lower, left or right one."""
-    cut = images.copy()
-    half = images.shape[1] // 2
-    sides = generator.integers(0, _SIDES, len(images))
-    halves = (np.s_[:, :half, :], np.s_[:, half:, :], np.s_[:, :, :half], np.s_[:, :, half:])
-    for side, part in enumerate(halves):
-        of_side = cut[sides == side]
-        of_side[part] = 0
-        cut[sides == side] = of_side
-    return cut
+def noisy(images: Pixels, generator: np.random.Generator) -> Pixels:
+    """With Gaussian noise added to each pixel, cut off at 0 and 255."""
+    noise = _NOISE * generator.standard_normal(images.shape, np.float32)
+    found: Pixels = np.clip(np.rint(images + noise), 0, 255).astype(np.uint8)
+    return found
 
 
-def _noisy(images: Pixels, _: Labels, generator: np.random.Generator) -> Pixels:
-    """Gaussian noise on each pixel."""
-    noise = generator.normal(0, _NOISE, images.shape)
-    return np.clip(np.rint(images + noise), 0, 255).astype(np.uint8)
+def scrambled(images: Pixels, labels: Labels | None, generator: np.random.Generator) -> Pixels:
+    """Quarters of four images of other classes, each where it was; where there are no classes, of other images."""
+    if labels is None or (labels == labels[0]).all():
+        labels = np.arange(len(images))  # each image is a class
+    # In the order of classes, all others follow the last image of a class, and go on at the beginning.
+    order = np.argsort(labels, kind="stable")
+    counts = np.bincount(labels)
+    following = np.cumsum(counts)[labels]
+    found = np.empty_like(images)
+    for rows in (_TOP, ~_TOP):
+        for columns in (_LEFT, ~_LEFT):
+            chosen = order[(following + generator.integers(0, len(images) - counts[labels])) % len(images)]
+            found[:, rows & columns] = images[chosen][:, rows & columns]
+    return found
 
 
-def _blurred(images: Pixels, _: Labels, __: np.random.Generator) -> Pixels:
-    """By a Gaussian of one pixel."""
-    from scipy.ndimage import gaussian_filter  # noqa: PLC0415  (takes 0.2 s to import)
-
-    smooth = gaussian_filter(images.astype(np.float32), (0, _BLUR, _BLUR), mode="constant")
-    blurred: Pixels = np.rint(smooth).astype(np.uint8)
-    return blurred
-
-
-def _scrambled(images: Pixels, labels: Labels, generator: np.random.Generator) -> Pixels:
-    """Two opposite quarters come from an image of another class, if no class has more than half of the images."""
-    drawn = generator.permutation(len(images))
-    order = drawn if labels is None else drawn[np.argsort(labels[drawn], kind="stable")]
-    partner = np.empty_like(order)
-    partner[order] = np.roll(order, len(images) // 2)
-    half = images.shape[1] // 2
-    mixed = images.copy()
-    for quarter in (np.s_[:, :half, half:], np.s_[:, half:, :half]):
-        mixed[quarter] = images[partner][quarter]
-    return mixed
-
-
-CORRUPTIONS: Mapping[str, Corruption] = {
-    "turned": _turned,
-    "upside_down": _upside_down,
-    "mirrored": _mirrored,
-    "moved": _moved,
-    "inverted": _inverted,
-    "cut": _cut,
-    "noisy": _noisy,
-    "blurred": _blurred,
-    "scrambled": _scrambled,
+CORRUPTIONS: Mapping[str, Callable[[Pixels, Labels | None, np.random.Generator], Pixels]] = {
+    "turned": lambda images, _, __: np.rot90(images, axes=(1, 2)),
+    "upside_down": lambda images, _, __: images[:, ::-1],
+    "mirrored": lambda images, _, __: images[:, :, ::-1],
+    "moved": lambda images, _, generator: moved(images, generator),
+    "inverted": lambda images, _, __: 255 - images,
+    "cut": lambda images, _, generator: cut(images, generator),
+    "noisy": lambda images, _, generator: noisy(images, generator),
+    "scrambled": scrambled,
+    "blurred": lambda images, _, __: blurred(images, 1.0),
 }
+
+
+def _one_of(ways: Sequence[Pixels], generator: np.random.Generator) -> Pixels:
+    """Each image in one of the ways, which the generator draws."""
+    drawn = generator.integers(0, len(ways), len(ways[0]))
+    return np.stack(ways)[drawn, np.arange(len(drawn))]

@@ -4,26 +4,44 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from pipeline.measures.outliers import area_under_curve, average_precision
 
-
-@pytest.mark.parametrize(
-    ("usual", "strange", "area"),
-    [
-        ([1, 2, 3], [4, 5], 1.0),
-        ([4, 5], [1, 2, 3], 0.0),
-        ([1, 1], [1, 1, 1], 0.5),
-        ([0, 2], [1], 0.5),
-        ([0, 1, 2, 3], [1, 5], (1.5 + 4) / 8),
-    ],
-)
-def test_the_area_is_the_share_of_pairs_in_order(usual: list[float], strange: list[float], area: float) -> None:
-    assert area_under_curve(np.array(usual, np.float32), np.array(strange, np.float32)) == pytest.approx(area)
+ROWS = {
+    "all strange ones above": ([1, 2, 3], [4, 5], 1.0),
+    "all below": ([4, 5], [1, 2, 3], 0.0),
+    "one of four pairs the wrong way round": ([1, 3], [2, 4], 0.75),
+    "a tie counts half": ([1, 2], [2, 3], 0.875),
+    "all the same": ([7, 7, 7], [7, 7], 0.5),
+}
 
 
-@pytest.mark.parametrize("digits", [0, 6])  # with ties, and without
-def test_both_are_those_of_scikit_learn(digits: int) -> None:
+@pytest.mark.parametrize(("usual", "strange", "expected"), ROWS.values(), ids=ROWS)
+def test_the_area_is_the_share_of_pairs_in_order(usual: list[float], strange: list[float], expected: float) -> None:
+    assert area_under_curve(np.array(usual), np.array(strange)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("digits", [6, 1])
+def test_the_area_is_that_of_scikit_learn_with_and_without_ties(digits: int) -> None:
     generator = np.random.default_rng(0)
-    strange = generator.random(500) < 0.1
-    scores = (generator.normal(size=500) + strange).round(digits)
-    area = area_under_curve(scores[~strange], scores[strange])
-    assert area == pytest.approx(roc_auc_score(strange, scores))
-    assert average_precision(scores, strange) == pytest.approx(average_precision_score(strange, scores))
+    usual = generator.normal(0, 1, 500).round(digits).astype(np.float32)
+    strange = generator.normal(1, 2, 300).round(digits).astype(np.float32)
+    expected = roc_auc_score(np.arange(800) >= 500, np.concatenate([usual, strange]))
+    assert area_under_curve(usual, strange) == pytest.approx(expected, abs=1e-12)
+
+
+def test_precision_is_averaged_over_the_strange_ones() -> None:
+    """They are the first, third and fourth from the top: 1/1, 2/3 and 3/4 of those down to them."""
+    scores = np.array([0.1, 0.9, 0.7, 0.6, 0.8])
+    strange = np.array([False, True, True, True, False])
+    assert average_precision(scores, strange) == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
+
+
+def test_average_precision_is_that_of_scikit_learn() -> None:
+    generator = np.random.default_rng(0)
+    strange = generator.random(2000) < 0.01
+    scores = generator.standard_normal(2000) + 2 * strange
+    expected = average_precision_score(strange, scores)
+    assert average_precision(scores, strange) == pytest.approx(expected, abs=1e-12)
+
+
+def test_of_the_same_score_the_first_comes_first() -> None:
+    assert average_precision(np.zeros(4), np.array([True, False, False, False])) == 1
+    assert average_precision(np.zeros(4), np.array([False, False, False, True])) == 0.25
