@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 WORKERS := --numprocesses auto --dist loadfile --no-loadscope-reorder  # tests/conftest.py puts the longest first
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-fast check bench bench-train bench-samples bench-posters bench-cluster presets lock
+.PHONY: help repro test test-fast check bench bench-train bench-samples bench-score bench-posters bench-cluster presets lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ bench-train: .venv/installed ## Measure training beside plain Keras
 
 bench-samples: .venv/installed ## Measure the digits of exports/ beside real, blurred, one-sided and copied ones
 	$(BIN)/python -m benchmarks.samples
+
+bench-score: .venv/installed ## Measure how well scorers of two presets and two data sets tell strange images
+	$(BIN)/python -m benchmarks.scores
 
 bench-posters: .venv/installed ## Measure large images beside the matrix rate and the bare session, and their memory
 	$(BIN)/python -m benchmarks.posters

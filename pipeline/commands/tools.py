@@ -33,7 +33,7 @@ def bench(
     ] = 5,
     common: CommonOptions,
 ) -> None:
-    """Measure how fast this machine encodes and decodes, as shares of the rate of its matrix products."""
+    """Measure how fast this machine encodes, decodes and scores, as shares of the rate of its matrix products."""
     log = logging.getLogger("pipeline").info
     if sources:
         from pipeline.tools.bench_sources import bench_sources

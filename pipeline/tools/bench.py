@@ -1,4 +1,4 @@
-"""How fast this machine encodes and decodes, as shares of what it can do; all measured in one run.
+"""How fast this machine encodes, decodes and scores, as shares of what it can do; all measured in one run.
 
 The yardstick is the rate of float32 matrix products on all cores, the better of ONNX Runtime's and NumPy's, measured
 again before each contender in each round. A figure is the median over the rounds. If the rounds differ too much, more
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import MeasurementError
 from pipeline.inference.parallel import cores, map_ordered
-from pipeline.inference.session import Decoder, Encoder, check_pair
+from pipeline.inference.session import Decoder, Encoder, Scorer, check_pair
 from pipeline.jobs.machine import matrix_rate, numpy_matrix_rate
 from pipeline.shared.interface import IMAGE_SHAPE
 from pipeline.sources.rows import MAX_ROWS
@@ -87,7 +87,7 @@ def bench(bundle: Path, images: int, rounds: int, log: Callable[[str], object]) 
     """Measure the bare sessions, and the jobs as whole processes from start to exit, on `images` images.
 
     Args:
-        bundle: holds both halves and says their operations.
+        bundle: holds both halves and the scorer, and says their operations.
         images: how many; a file of 784 bytes each is written to the temporary folder.
         rounds: the least number of rounds.
         log: called with a line on each step of the measurement.
@@ -109,8 +109,10 @@ def product_contenders(bundle: Path, pile: Path, images: int) -> list[Contender]
         ModelError: a half can't be used, or they are not of one model.
     """
     encoder, decoder = Encoder(bundle / "encoder"), Decoder(bundle / "decoder")
+    scorer = Scorer(bundle / "scorer")
     check_pair(encoder, decoder)
-    if encoder.operations is None or decoder.operations is None:
+    check_pair(encoder, scorer)
+    if encoder.operations is None or decoder.operations is None or scorer.operations is None:
         raise MeasurementError(f"the models in {bundle} don't say their operations; run `vae export` again")
     warm = min(images, 200_000)  # in memory
     few = np.load(pile, mmap_mode="r")[:warm].copy()
@@ -133,6 +135,7 @@ def product_contenders(bundle: Path, pile: Path, images: int) -> list[Contender]
 
     generate = ("generate", "--decoder", str(bundle / "decoder"), "--count", str(images))
     encode = ("encode", str(pile), "--encoder", str(bundle / "encoder"))
+    score = ("score", str(pile), "--scorer", str(bundle / "scorer"))
     return [
         Contender("encoder, session", lambda: drain(encoder, few), warm, encoder.operations),
         Contender("decoder, session", lambda: drain(decoder.pixels, z), warm, decoder.operations),
@@ -140,6 +143,9 @@ def product_contenders(bundle: Path, pile: Path, images: int) -> list[Contender]
         job("vae encode, int8", encoder.operations, *encode, "--precision", "int8"),
         job("vae generate", decoder.operations, *generate),
         job("vae generate, int8", decoder.operations, *generate, "--precision", "int8"),
+        Contender("scorer, session", lambda: drain(scorer, few), warm, scorer.operations),
+        job("vae score", scorer.operations, *score),
+        job("vae score, int8", scorer.operations, *score, "--precision", "int8"),
     ]
 
 
