@@ -4,8 +4,9 @@
     python -m benchmarks.scores --work /path/to/keep  # models that are there are not trained again
 
 Area under the ROC curve of the excess, and of the negative ELBO in brackets, from the exported files, over all test
-images; and how many of 1 % of images of the other set, hidden among test images, `vae score` finds. Nothing here is chosen by these images. Training takes half an hour on two cores; `VAE_MIRROR` does not apply,
-since two data sets are read: name a folder that holds one folder for each with `--mirrors`.
+images; and how many of 1 % of images of the other set, hidden among test images, `vae score` finds. Nothing here is
+chosen by these images. Training takes half an hour on two cores. `VAE_MIRROR` does not apply, since two data sets are
+read: `--mirrors` names a folder that holds a folder for each.
 """
 
 import argparse
