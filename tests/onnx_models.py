@@ -119,6 +119,10 @@ def scorer(latent_dim: int = 2, seed: int = 0, usual: NDArray[np.floating] | Non
         helper.make_node("ReduceSum", ["of_each", "last"], ["signed_kl"], keepdims=0),
         helper.make_node("Relu", ["signed_kl"], ["kl"]),
         helper.make_node("Add", ["reconstruction", "kl"], ["excess"]),
+        helper.make_node("ReduceSum", ["x", "last"], ["ink"], keepdims=0),
+        helper.make_node("Add", ["ink", "one"], ["more_ink"]),
+        helper.make_node("Pow", ["more_ink", "half"], ["root"]),
+        helper.make_node("Div", ["excess", "root"], ["score"]),
     ]
     weights = {
         tensor.name: numpy_helper.to_array(tensor) for half in (first, second) for tensor in half.graph.initializer
@@ -127,7 +131,7 @@ def scorer(latent_dim: int = 2, seed: int = 0, usual: NDArray[np.floating] | Non
     weights |= {name: np.array(value, np.float32) for name, value in numbers.items()} | {"last": np.array([1])}
     used = {name for node in nodes for name in node.input}
     image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", *IMAGE_SHAPE])
-    outputs = {name: ["batch"] for name in ("excess", "reconstruction", "kl")}
+    outputs = {name: ["batch"] for name in ("excess", "reconstruction", "kl", "score")}
     model = _model(nodes, {name: value for name, value in weights.items() if name in used}, image, outputs)
     facts = Usual.of(np.linspace(0, 1000, 1001) if usual is None else usual).facts()
     for key, value in {"role": SCORER.role, **facts}.items():
@@ -225,8 +229,8 @@ def decode_in_numpy(model: onnx.ModelProto, z: Floats) -> Floats:
     return image.reshape(-1, *IMAGE_SHAPE)
 
 
-def score_in_numpy(images: NDArray[np.uint8], latent_dim: int = 2, seed: int = 0) -> tuple[Floats, Floats, Floats]:
-    """`excess`, `reconstruction` and `kl` of the model that `scorer` builds, from probabilities, in float64."""
+def score_in_numpy(images: NDArray[np.uint8], latent_dim: int = 2, seed: int = 0) -> tuple[Floats, ...]:
+    """The outputs of the model that `scorer` builds, in order, from probabilities in float64."""
     z_mean, z_log_var = encode_in_numpy(encoder(latent_dim, seed), images)
     p = decode_in_numpy(decoder(latent_dim, seed), z_mean).astype(np.float64)
     x = images / 255
@@ -234,7 +238,8 @@ def score_in_numpy(images: NDArray[np.uint8], latent_dim: int = 2, seed: int = 0
         ink, paper = x * np.log(x / p), (1 - x) * np.log((1 - x) / (1 - p))
     reconstruction = (np.nan_to_num(ink) + np.nan_to_num(paper)).sum(axis=(1, 2))
     kl = 0.5 * (np.exp(z_log_var) + z_mean**2 - 1 - z_log_var).sum(axis=1)
-    return reconstruction + kl, reconstruction, kl
+    excess = reconstruction + kl
+    return excess, reconstruction, kl, excess / np.sqrt(1 + x.sum(axis=(1, 2)))
 
 
 def constants(model: onnx.ModelProto) -> dict[str, NDArray[np.float32]]:

@@ -24,7 +24,7 @@ MODEL, ENCODER = "a" * 64, "b" * 64
 
 def write(
     folder: Path,
-    excess: Floats,
+    score: Floats,
     z_mean: Floats | None = None,
     *,
     job: str = "score",
@@ -33,22 +33,22 @@ def write(
 ) -> Path:
     """Write a result, `changes` in the metadata of its files; returns the folder."""
     folder.mkdir(parents=True)
-    for number, start in enumerate(range(0, max(1, len(excess)), rows_per_part)):
+    for number, start in enumerate(range(0, max(1, len(score)), rows_per_part)):
         rows = slice(start, start + rows_per_part)
-        part = table(excess[rows], None if z_mean is None else z_mean[rows], **changes)
+        part = table(score[rows], None if z_mean is None else z_mean[rows], **changes)
         with (folder / f"part-{number:05d}.parquet").open("wb") as file:  # whose name need not be text
             pq.write_table(part, file)
-    (folder / "_manifest.json").write_text(json.dumps({"job": job, "rows": len(excess)}))
+    (folder / "_manifest.json").write_text(json.dumps({"job": job, "rows": len(score)}))
     return folder
 
 
-def table(excess: Floats, z_mean: Floats | None = None, **changes: str | None) -> pa.Table:
+def table(score: Floats, z_mean: Floats | None = None, **changes: str | None) -> pa.Table:
     """One part of a result."""
     metadata: dict[str, str | None] = {"model_sha256": MODEL, "precision": "float32"}
     columns: dict[str, Any] = {
-        "index": np.arange(len(excess)),
-        "label": pa.nulls(len(excess), pa.uint8()),
-        **dict.fromkeys(("excess", "reconstruction", "kl", "percentile"), pa.array(excess, pa.float32())),
+        "index": np.arange(len(score)),
+        "label": pa.nulls(len(score), pa.uint8()),
+        **dict.fromkeys(("excess", "reconstruction", "kl", "score", "percentile"), pa.array(score, pa.float32())),
     }
     if z_mean is not None:
         columns["z_mean"] = latents(z_mean)
@@ -79,11 +79,11 @@ def scorer(facts: Mapping[str, str]) -> onnx.ModelProto:
     return model
 
 
-def save_scorer(folder: Path, excess: Floats) -> Path:
-    """Write a bundle of a scorer in two precisions, for which `excess` is usual; returns the folder."""
-    vectors = onnx_models.save(scorer(Usual.of(excess).facts()), folder / SCORER.folder) / TEST_DATA
+def save_scorer(folder: Path, score: Floats) -> Path:
+    """Write a bundle of a scorer in two precisions, for which `score` is usual; returns the folder."""
+    vectors = onnx_models.save(scorer(Usual.of(score).facts()), folder / SCORER.folder) / TEST_DATA
     int8 = folder / SCORER.folder / VARIANT_FILES["int8"]
-    onnx.save(scorer({**Usual.of(excess).facts(), "precision": "int8"}), int8)
+    onnx.save(scorer({**Usual.of(score).facts(), "precision": "int8"}), int8)
     vectors.mkdir()
     for name in ("input_0", *(f"output_{number}" for number in range(len(SCORER.outputs)))):
         onnx_models.save_vector(np.zeros(1), name, vectors / f"{name}.pb")

@@ -61,7 +61,7 @@ def compare(
         float | None,
         typer.Option(
             min=0,
-            help="Exit with 4 if the population stability index of the excess, or of a latent, is more than this. It "
+            help="Exit with 4 if the population stability index of the score, or of a latent, is more than this. It "
             "is then the threshold of the verdict as well.  [default: exit with 0; the threshold is 0.2]",
         ),
     ] = None,

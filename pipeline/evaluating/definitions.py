@@ -196,17 +196,23 @@ MEANINGS = {
     ),
     "area_under_curve": Meaning(
         "Area under the curve",
-        "Chance that a strange image has a larger excess than a test {noun}: 1 if all have, 0.5 if that says nothing.",
+        "Chance that a strange image has a higher score than a test {noun}: 1 if all have, 0.5 if it says nothing. The "
+        "score is the excess over the root of the ink.",
+        "{:.4f}",
+    ),
+    "area_under_curve_excess": Meaning(
+        "By the excess",
+        "The same with the excess alone: the negative ELBO without the entropy that grey levels have by themselves.",
         "{:.4f}",
     ),
     "area_under_curve_negative_elbo": Meaning(
         "By the negative ELBO",
-        "The same with the negative ELBO in place of the excess: what plain images pass for usual by.",
+        "The same with the negative ELBO: by this, plain strange images pass for usual.",
         "{:.4f}",
     ),
     "caught": Meaning(
         "Caught",
-        "Share of the strange images with an excess above the 99th percentile of held-out {noun}s: of 100 usual ones, "
+        "Share of the strange images with a score above the 99th percentile of held-out {noun}s: of 100 usual ones, "
         "one would be caught too.",
         SHARE,
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pipeline.inference.session import Scorer
 
 Pixels = NDArray[np.uint8]
+Floats = NDArray[np.floating[Any]]
 
 _FALSE_ALARMS = 99.0  # percentile of held-out images from which on an image is called strange
 
@@ -34,19 +35,25 @@ def score_figures(
         seed: of the corruptions.
 
     Returns:
-        `area_under_curve` of the excess, `area_under_curve_negative_elbo` beside it, and `caught`: the share of the
-        strange images whose excess is above that of 99 in 100 held-out images.
+        `area_under_curve` of the score, beside it `area_under_curve_excess` and `area_under_curve_negative_elbo`, and
+        `caught`: the share of the strange images whose score is above that of 99 in 100 held-out images.
     """
-    usual = scorer(images).excess
-    bounds = usual + entropy(images)
+    usual = _all_scores(scorer, images)
     figures = {}
     for name in [*CORRUPTIONS, *others]:
-        strange = others[name] if name in others else corrupt(name, images, labels, seed)
-        excess = scorer(strange).excess
-        figures[name] = {
-            "area_under_curve": round(area_under_curve(usual, excess), 4),
-            "area_under_curve_negative_elbo": round(area_under_curve(bounds, excess + entropy(strange)), 4),
-        }
+        strange = _all_scores(scorer, others[name] if name in others else corrupt(name, images, labels, seed))
+        figures[name] = {one: round(area_under_curve(usual[one], strange[one]), 4) for one in usual}
         if scorer.usual is not None:
-            figures[name]["caught"] = round(float((scorer.usual.percentile(excess) > _FALSE_ALARMS).mean()), 4)
+            above = scorer.usual.percentile(strange["area_under_curve"]) > _FALSE_ALARMS
+            figures[name]["caught"] = round(float(above.mean()), 4)
     return figures
+
+
+def _all_scores(scorer: Scorer, images: Pixels) -> dict[str, Floats]:
+    """By the name of the figure that is made of them, `[n]` each."""
+    found = scorer(images)
+    return {
+        "area_under_curve": found.score,
+        "area_under_curve_excess": found.excess,
+        "area_under_curve_negative_elbo": found.excess + entropy(images),
+    }

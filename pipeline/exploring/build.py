@@ -108,13 +108,13 @@ def _read_latents(path: Path, exports: Path, about: Manifest) -> EncodedRows:
 
 
 def _usual(about: Manifest) -> dict[str, Any] | None:
-    """What excess is usual among held-out images, in hundredths of a nat; None if the bundle has no scorer."""
+    """What score is usual among held-out images, to three digits after the point; None if the bundle has no scorer."""
     scorer = about.models.get("scorer")
     if scorer is None:
         return None
     return {
         "images": scorer.facts["images"],
-        "quantiles": [round(value, 2) for value in scorer.facts["quantiles"][ALL]],
+        "quantiles": [round(value, 3) for value in scorer.facts["quantiles"][ALL]],
     }
 
 

@@ -66,7 +66,9 @@ def append_scores(model: onnx.ModelProto) -> None:
     spread = graph.add("Sub", graph.add("Exp", "z_log_var"), "z_log_var")
     terms = graph.add("Sub", graph.add("Add", square, spread), graph.constant(1.0))
     kl = graph.add("Mul", graph.add("ReduceSum", terms, last, keepdims=0), half)
-    graph.add("Add", reconstruction, graph.add("Relu", kl, output="kl"), output="excess")
+    excess = graph.add("Add", reconstruction, graph.add("Relu", kl, output="kl"), output="excess")
+    ink = graph.add("ReduceSum", x, last, keepdims=0)
+    graph.add("Div", excess, graph.add("Sqrt", graph.add("Add", ink, graph.constant(1.0))), output="score")
     graph.promise(SCORER)
 
 
@@ -114,8 +116,7 @@ class ScorerPrice:
         """Everything that is over the budget of a variant."""
         budget = SCORER_BUDGETS[name]
         failures = [
-            f"{name} {SCORER.role}: {output} differs by {value:.3f} nats in the mean, "
-            f"{budget.mean_difference} are allowed"
+            f"{name} {SCORER.role}: {output} differs by {value:.3f} in the mean, {budget.mean_difference} are allowed"
             for output, value in self.mean_difference.items()
             if not value <= budget.mean_difference
         ]
@@ -155,9 +156,9 @@ def price_scorer(
             output: np.abs(values.astype(np.float64) - getattr(found, output))
             for output, values in exact._asdict().items()
         }
-        areas = [area_under_curve(found.excess, scorer(strange).excess) for strange in corrupted]
+        areas = [area_under_curve(found.score, scorer(strange).score) for strange in corrupted]
         prices[name] = ScorerPrice(
-            Usual.of(found.excess, labels),
+            Usual.of(found.score, labels),
             float(np.mean(areas)),
             {output: float(values.max()) for output, values in differences.items()},
             {output: float(values.mean()) for output, values in differences.items()},

@@ -90,21 +90,23 @@ class Encoder(_Half):
 
 
 class Scores(NamedTuple):
-    """How unusual images are, in nats: float32 `[n]` each, never below 0."""
+    """How unusual images are: float32 `[n]` each, never below 0."""
 
     excess: Floats
-    """The sum of the other two."""
+    """The sum of the next two, in nats."""
     reconstruction: Floats
     """Sum over pixels of KL(Bernoulli(x) || Bernoulli(p)), p being the reconstruction of x from its latents' mean."""
     kl: Floats
     """KL divergence of the latents' Gaussian from the prior N(0, I)."""
+    score: Floats
+    """excess / sqrt(1 + ink), ink being the sum of the grey levels x: the larger, the more unusual."""
 
 
 class Scorer(_Half):
     """Images to how unusual they are beside those that the model was trained on.
 
     Attributes:
-        usual: the excess of held-out images, which makes a percentile of any other; None if the file doesn't say.
+        usual: the scores of held-out images, which makes a percentile of any other; None if the file doesn't say.
     """
 
     _interface, _batch_size = SCORER, 128

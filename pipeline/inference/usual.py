@@ -1,4 +1,4 @@
-"""What excess is usual: that of images which were held out in training, so that any other becomes a percentile."""
+"""What score is usual: that of images which were held out in training, so that any other becomes a percentile."""
 
 import json
 from collections.abc import Mapping
@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 
 ALL = "all"
 QUANTILES = 1001
-_FACT, _COUNT = "excess_quantiles", "excess_images"
-_DIGITS = 4  # of nats; float32 has about as many
+_FACT, _COUNT = "score_quantiles", "score_images"
+_DIGITS = 4  # after the point
 
 Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
 class Usual:
-    """Quantiles of the excess of validation images, in nats, in equal steps of probability from 0 to 1."""
+    """Quantiles of the score of validation images, in equal steps of probability from 0 to 1."""
 
     quantiles: Mapping[str, NDArray[np.float64]]
     """Of `all` images, and of each class by its label as text: `[1001]` each."""
@@ -26,14 +26,14 @@ class Usual:
     """From how many they come."""
 
     @classmethod
-    def of(cls, excess: Floats, labels: NDArray[np.uint8] | None = None) -> Self:
-        """Those of `excess` `[n]` and, where there are `labels` `[n]`, of each class."""
+    def of(cls, score: Floats, labels: NDArray[np.uint8] | None = None) -> Self:
+        """Those of `score` `[n]` and, where there are `labels` `[n]`, of each class."""
         steps = np.linspace(0, 1, QUANTILES)
-        groups = {ALL: excess}
+        groups = {ALL: score}
         if labels is not None:
-            groups |= {str(label): excess[labels == label] for label in np.unique(labels)}
+            groups |= {str(label): score[labels == label] for label in np.unique(labels)}
         found = {name: np.quantile(some.astype(np.float64), steps).round(_DIGITS) for name, some in groups.items()}
-        return cls(found, len(excess))
+        return cls(found, len(score))
 
     @classmethod
     def read(cls, facts: Mapping[str, str]) -> Self | None:
@@ -57,11 +57,11 @@ class Usual:
         """For the metadata of a model's file."""
         return {_FACT: json.dumps(self.lists(), separators=(",", ":")), _COUNT: str(self.images)}
 
-    def percentile(self, excess: Floats, of: str = ALL) -> NDArray[np.float32]:
-        """How many of a hundred usual images have a lower excess: float32 `[n]` from 0 to 100.
+    def percentile(self, score: Floats, of: str = ALL) -> NDArray[np.float32]:
+        """How many of a hundred usual images have a lower score: float32 `[n]` from 0 to 100.
 
         Args:
-            excess: in nats, `[n]`.
+            score: `[n]`.
             of: which images are meant: all, or those of a class.
         """
-        return np.interp(excess, self.quantiles[of], np.linspace(0, 100, QUANTILES)).astype(np.float32)
+        return np.interp(score, self.quantiles[of], np.linspace(0, 100, QUANTILES)).astype(np.float32)

@@ -16,8 +16,8 @@ from pipeline.shared.files import flush
 Array = NDArray[Any]
 Columns = Mapping[str, Array]
 """`index` int64 `[n]`; `label` int16 `[n]`, -1 for none; `source` text `[n]`; `z`, `z_mean`, `z_log_var` float32
-`[n, latent_dim]`; `excess`, `reconstruction`, `kl`, `percentile` float32 `[n]`; `image` uint8 `[n, height, width]`;
-`png`, an object array of n files; `strip`, an object array of one `png_stream.Strip`."""
+`[n, latent_dim]`; `excess`, `reconstruction`, `kl`, `score`, `percentile` float32 `[n]`; `image` uint8
+`[n, height, width]`; `png`, an object array of n files; `strip`, an object array of one `png_stream.Strip`."""
 
 PARQUET, PNG, NPY, NPZ, POSTER = "parquet", "png", "npy", "npz", "poster"
 FORMATS = (PARQUET, PNG, NPY, NPZ)

@@ -23,10 +23,10 @@ Half = TypeVar("Half", Encoder, Decoder)
 
 @dataclass(frozen=True)
 class ScoreJob(OnImages):
-    """Images to `label`, `excess`, `reconstruction`, `kl` and `percentile`."""
+    """Images to `label`, `excess`, `reconstruction`, `kl`, `score` and `percentile`."""
 
     name: ClassVar[str] = "score"
-    npy_column: ClassVar[str] = "excess"
+    npy_column: ClassVar[str] = "score"
 
     scorer: Scorer
     usual: Usual
@@ -83,20 +83,20 @@ class ScoreJob(OnImages):
         """See `Job.work`."""
         scores = self.scorer(rows.images)
         latents = {} if self.encoder is None else {"z_mean": self.encoder(rows.images)[0]}
-        percentile = self.usual.percentile(scores.excess)
-        return {**self.origin(rows), **scores._asdict(), "percentile": percentile, **latents}, scores.excess
+        percentile = self.usual.percentile(scores.score)
+        return {**self.origin(rows), **scores._asdict(), "percentile": percentile, **latents}, scores.score
 
     def keep(self, rows: Rows, columns: Columns) -> Columns | None:
         """See `Job.keep`: the strangest images."""
         if not self.most:
             return None
-        names = ("index", "label", "excess", "percentile")
+        names = ("index", "label", "score", "percentile")
         return self.best([{**{name: columns[name] for name in names}, "image": rows.images}])
 
     def best(self, kept: Sequence[Columns]) -> Columns:
         """See `Job.best`; of equally strange images the first."""
         together = {name: np.concatenate([some[name] for some in kept]) for name in kept[0]}
-        order = np.lexsort((together["index"], -together["excess"]))[: self.most]
+        order = np.lexsort((together["index"], -together["score"]))[: self.most]
         return {name: values[order] for name, values in together.items()}
 
     def sheet_of(self, kept: Columns) -> Pixels | None:
@@ -118,8 +118,9 @@ def score(
 ) -> Summary | Plan:
     """Write how unusual every image is.
 
-    Columns: `index`, `label` and `source` as `encode` has them; `excess`, `reconstruction` and `kl` as `Scores` has
-    them; `percentile` of the excess among held-out images, float32 from 0 to 100. An `.npy` file holds the excess.
+    Columns: `index`, `label` and `source` as `encode` has them; `excess`, `reconstruction`, `kl` and `score` as
+    `Scores` has them; `percentile` of the score among held-out images, float32 from 0 to 100. An `.npy` file holds
+    the score.
 
     Args:
         scorer: to scores.
@@ -140,7 +141,7 @@ def score(
     if target.format in (PNG, POSTER):
         raise OutputError("scores can't be written as png; choose parquet, npy or npz")
     if scorer.usual is None:
-        raise ModelError(f"{scorer.path} does not say in its metadata what excess is usual; run `vae export` again")
+        raise ModelError(f"{scorer.path} does not say in its metadata what score is usual; run `vae export` again")
     encoder = _half(scorer, Encoder, ENCODER) if latents or most else None
     halves = None if encoder is None or not most else (encoder, _half(scorer, Decoder, DECODER))
     job = ScoreJob(

@@ -17,7 +17,7 @@ from pipeline.jobs.target import MANIFEST, job_of
 from pipeline.shared.text import one_line
 
 MOST_ROWS = 2**20
-_EXCESS, _LATENTS = "excess", "z_mean"
+_SCORE, _LATENTS = "score", "z_mean"
 _WANTED = "expected the scores that `vae score` wrote"
 
 
@@ -37,8 +37,8 @@ class Origin:
 class Scores:
     """Rows of a result of `vae score`."""
 
-    excess: Floats
-    """In nats, `[n]`."""
+    score: Floats
+    """`[n]`"""
     z_mean: Floats | None
     """`[n, latent_dim]`, where the result has them."""
     rows: int
@@ -69,17 +69,17 @@ def read_scores(path: Path, most: int = MOST_ROWS) -> Scores:
         raise DataError(f"{path} holds no rows; {_WANTED} for at least one image")
     every = -(-rows // most)
     start = 0
-    excess, z_mean = [], []
+    score, z_mean = [], []
     for file in files:
         for batch in _batches(file, origin.latent_dim):
             chosen = slice(-start % every, None, every)
-            excess.append(_values(batch[_EXCESS], file)[chosen].copy())  # so that the rest can go
+            score.append(_values(batch[_SCORE], file)[chosen].copy())  # so that the rest can go
             if origin.latent_dim:
                 z_mean.append(_values(batch[_LATENTS], file).reshape(-1, origin.latent_dim)[chosen].copy())
             start += batch.num_rows
     if start != rows:
         raise FormatError(f"{path} holds {start:,} rows and says {rows:,}; {_WANTED}: run it again")
-    return Scores(np.concatenate(excess), np.concatenate(z_mean) if z_mean else None, rows, every, origin)
+    return Scores(np.concatenate(score), np.concatenate(z_mean) if z_mean else None, rows, every, origin)
 
 
 def _files(path: Path) -> list[Path]:
@@ -111,9 +111,9 @@ def _read_about(file: Path) -> tuple[int, Origin]:
     with _opened(file) as parquet:
         rows, schema = parquet.metadata.num_rows, parquet.schema_arrow
     types = {field.name: field.type for field in schema}
-    if types.get(_EXCESS) != pa.float32():
-        found = f"{_EXCESS} as {types[_EXCESS]}" if _EXCESS in types else f"no column {_EXCESS}"
-        raise FormatError(f"{file} has {found}; {_WANTED}, with {_EXCESS} as float")
+    if types.get(_SCORE) != pa.float32():
+        found = f"{_SCORE} as {types[_SCORE]}" if _SCORE in types else f"no column {_SCORE}"
+        raise FormatError(f"{file} has {found}; {_WANTED}, with {_SCORE} as float")
     metadata = {
         key.decode(errors="replace"): text.decode(errors="replace") for key, text in (schema.metadata or {}).items()
     }
@@ -130,7 +130,7 @@ def _read_about(file: Path) -> tuple[int, Origin]:
 
 def _batches(file: Path, latent_dim: int) -> Iterator[Any]:
     with _opened(file) as parquet:
-        yield from parquet.iter_batches(ROWS_PER_PART, columns=[_EXCESS, *([_LATENTS] if latent_dim else [])])
+        yield from parquet.iter_batches(ROWS_PER_PART, columns=[_SCORE, *([_LATENTS] if latent_dim else [])])
 
 
 def _values(column: Any, file: Path) -> Floats:

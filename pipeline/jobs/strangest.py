@@ -19,7 +19,7 @@ def draw_strangest(kept: Columns, reconstructions: Pixels, classes: Sequence[str
     """A sheet of images, strangest first, row by row: uint8 `[height, width]`.
 
     Args:
-        kept: `image` uint8 `[n, 28, 28]`, `index`, `label`, `excess` and `percentile` `[n]`, n at least 1.
+        kept: `image` uint8 `[n, 28, 28]`, `index`, `label`, `score` and `percentile` `[n]`, n at least 1.
         reconstructions: uint8 `[n, 28, 28]`.
         classes: names of the labels, if they have any.
     """
@@ -34,7 +34,7 @@ def draw_strangest(kept: Columns, reconstructions: Pixels, classes: Sequence[str
     sheet = Image.new("L", (max(columns, 4) * width + _GAP, head + rows * height + _GAP), _PAPER)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_FONT)
     draw.text((_GAP, _GAP // 2), f"The {count} strangest, and what the model makes of them", _TEXT, font)
-    draw.text((_GAP, _GAP // 2 + _LINE), "row and class; excess, percentile among held-out images", _FAINT, font)
+    draw.text((_GAP, _GAP // 2 + _LINE), "row and class; score, percentile among held-out images", _FAINT, font)
     for place in range(count):
         left, top = _GAP + place % columns * width, head + place // columns * height
         for number, image in enumerate((kept["image"][place], reconstructions[place])):
@@ -53,5 +53,5 @@ def _captions(kept: Columns, place: int, classes: Sequence[str]) -> list[tuple[s
     share = ">99.9 %" if percentile > 99.9 else f"{percentile:.1f} %"
     return [
         (f"{kept['index'][place]:,} {name[:_LONGEST]}", _TEXT),
-        (f"{kept['excess'][place]:,.0f} nats, {share}", _FAINT),
+        (f"{kept['score'][place]:,.1f}, {share}", _FAINT),
     ]

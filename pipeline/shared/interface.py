@@ -121,9 +121,15 @@ SCORER = Interface(
     role="scorer",
     inputs=ENCODER.inputs,
     outputs=(
-        Tensor("excess", "float32", (BATCH,), "how unusual the image is, in nats: reconstruction + kl"),
+        Tensor("excess", "float32", (BATCH,), "what is odd about the image, in nats: reconstruction + kl"),
         Tensor("reconstruction", "float32", (BATCH,), "sum over pixels of KL(Bernoulli(x) || Bernoulli(p)), in nats"),
         Tensor("kl", "float32", (BATCH,), "KL divergence of the latents' Gaussian from the prior N(0, I), in nats"),
+        Tensor(
+            "score",
+            "float32",
+            (BATCH,),
+            "how unusual it is: excess / sqrt(1 + ink), ink the sum of grey levels in [0, 1]",
+        ),
     ),
     folder="scorer",
     variants=tuple(VARIANT_FILES),

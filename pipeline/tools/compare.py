@@ -11,7 +11,7 @@ from pipeline.measures.drift import THRESHOLD, Drift, drift, from_quantiles, psi
 from pipeline.shared.files import atomic_file
 from pipeline.shared.interface import FLOAT32, MANIFEST_FILE, MODEL_FILE, SCORER
 
-EXCESS = "excess"
+SCORE = "score"
 _MOST_LISTED = 10  # latents in the table
 _WIDTH, _LABEL = 80, 60  # characters of a line, of a label in the picture
 
@@ -39,21 +39,21 @@ class Comparison:
     drifted: bool
     """Whether any quantity is beyond it."""
     quantities: dict[str, Drift]
-    """The excess, in nats, then the latents: `excess`, `z_mean[0]` and on."""
+    """The score, then the latents: `score`, `z_mean[0]` and on."""
     notes: tuple[str, ...]
     """What there is to say about the figures."""
 
     def __str__(self) -> str:
         """What is compared, a table of at most 80 columns, the latents with the largest PSI first, and the notes."""
         row = "{:<11} {:>9} {:>9} {:>8} {:>8} {:>5} {:>7} {:>6}  {}"
-        latents = sorted((name for name in self.quantities if name != EXCESS), key=lambda n: -self.quantities[n].psi)
+        latents = sorted((name for name in self.quantities if name != SCORE), key=lambda n: -self.quantities[n].psi)
         lines = [
             f"usual  {_describe(self.usual, _WIDTH - 7)}",
             f"pile   {_describe(self.pile, _WIDTH - 7)}",
             f"{'':11} {'rows of':^19} {'median of':^17}".rstrip(),
             row.format("quantity", "usual", "pile", "usual", "pile", "KS", "p", "PSI", "verdict"),
         ]
-        for name in (EXCESS, *latents[:_MOST_LISTED]):
+        for name in (SCORE, *latents[:_MOST_LISTED]):
             one = self.quantities[name]
             figures = f"{one.ks:.3f}", _p_value(one.p_value), f"{one.psi:.3f}"
             rows, medians = (one.usual_rows, one.rows), (one.usual_median, one.median)
@@ -70,7 +70,7 @@ def compare(usual: Path, pile: Path, threshold: float = THRESHOLD, picture: Path
 
     Args:
         usual: scores that `vae score` wrote, as a folder or a file; or a bundle that holds a scorer, or its file, whose
-            quantiles of the excess of validation images are then what is usual. If only `pile` is a bundle, they are
+            quantiles of the score of validation images are then what is usual. If only `pile` is a bundle, they are
             that all the same.
         pile: the scores to judge.
         threshold: of the population stability index, beyond which there is drift.
@@ -91,7 +91,7 @@ def compare(usual: Path, pile: Path, threshold: float = THRESHOLD, picture: Path
     bundle = _is_bundle(usual)
     reference = _read_bundle(usual, scores.origin.precision) if bundle else read_scores(usual)
     _refuse_others(usual, reference.origin, pile, scores.origin)
-    quantities = {EXCESS: drift(reference.excess, scores.excess)}
+    quantities = {SCORE: drift(reference.score, scores.score)}
     if reference.z_mean is not None and scores.z_mean is not None:
         for latent, values in enumerate(zip(reference.z_mean.T, scores.z_mean.T, strict=True)):
             quantities[f"z_mean[{latent}]"] = drift(*values)
@@ -111,10 +111,10 @@ def compare(usual: Path, pile: Path, threshold: float = THRESHOLD, picture: Path
 def _draw(result: Comparison, reference: Scores, scores: Scores, picture: Path) -> None:
     from pipeline.tools.drift_plot import draw  # noqa: PLC0415  (Matplotlib takes a while to load)
 
-    excess, *latents = result.quantities.values()
+    score, *latents = result.quantities.values()
     labels = f"usual: {_describe(result.usual, _LABEL)}", f"pile: {_describe(result.pile, _LABEL)}"
     with atomic_file(picture) as beside:
-        draw(reference.excess, scores.excess, excess, latents, result.threshold, labels, beside)
+        draw(reference.score, scores.score, score, latents, result.threshold, labels, beside)
 
 
 def _is_bundle(path: Path) -> bool:
@@ -122,15 +122,15 @@ def _is_bundle(path: Path) -> bool:
 
 
 def _read_bundle(path: Path, precision: str) -> Scores:
-    """The validation images of a scorer, by the quantiles of their excess that its file tells."""
+    """The validation images of a scorer, by the quantiles of their score that its file tells."""
     in_bundle = (path / MANIFEST_FILE).is_file()
     model = OnnxModel(path, SCORER, precision=precision if in_bundle else FLOAT32, provider="cpu")
     known = Usual.read(model.facts)
     if known is None:
-        raise ModelError(f"{model.path} doesn't tell the quantiles of the excess of validation images; export it again")
+        raise ModelError(f"{model.path} doesn't tell the quantiles of the score of validation images; export it again")
     every = -(-known.images // MOST_ROWS)
-    excess = from_quantiles(known.quantiles[ALL], -(-known.images // every))
-    return Scores(excess, None, known.images, every, Origin(model.sha256, precision, None, 0))
+    score = from_quantiles(known.quantiles[ALL], -(-known.images // every))
+    return Scores(score, None, known.images, every, Origin(model.sha256, precision, None, 0))
 
 
 def _refuse_others(usual: Path, reference: Origin, pile: Path, origin: Origin) -> None:
@@ -154,9 +154,9 @@ def _notes(reference: Scores, scores: Scores, threshold: float, *, bundle: bool)
     notes = []
     if (reference.z_mean is None) != (scores.z_mean is None):
         without = "the pile has" if scores.z_mean is None else "what is usual has"
-        remedy = "a bundle tells the excess alone" if bundle else f"{without} none; score it with --latents"
+        remedy = "a bundle tells the score alone" if bundle else f"{without} none; score it with --latents"
         notes.append(f"latents were not compared: {remedy}")
-    chance = psi_by_chance(len(reference.excess), len(scores.excess))
+    chance = psi_by_chance(len(reference.score), len(scores.score))
     if chance > threshold / 2:
         notes.append(f"so few rows give a PSI of about {chance:.2f} by chance")
     return tuple(notes)

@@ -1,4 +1,4 @@
-"""The picture of `vae compare`: both distributions of the excess, its deciles, and the PSI of each latent."""
+"""The picture of `vae compare`: both distributions of the score, its deciles, and the PSI of each latent."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +27,7 @@ Floats = NDArray[np.floating[Any]]
 def draw(
     usual: Floats,
     pile: Floats,
-    excess: Drift,
+    score: Drift,
     latents: Sequence[Drift],
     threshold: float,
     labels: tuple[str, str],
@@ -36,9 +36,9 @@ def draw(
     """Draw a comparison.
 
     Args:
-        usual: excess of what is usual, in nats, `[n]`.
+        usual: score of what is usual, `[n]`.
         pile: that of what is judged, `[m]`.
-        excess: how far the second is from the first.
+        score: how far the second is from the first.
         latents: the same of each latent; may be empty.
         threshold: of the PSI.
         labels: what the two are.
@@ -47,23 +47,23 @@ def draw(
     figure = Figure(figsize=(8.4, 6.4), dpi=_DPI, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
     layout = "ee;dl" if latents else "e;d"
     plots = figure.subplot_mosaic(layout, height_ratios=[1.3, 1])
-    _densities(plots["e"], (usual, pile), excess, labels)
-    _shares(plots["d"], excess)
+    _densities(plots["e"], (usual, pile), score, labels)
+    _shares(plots["d"], score)
     if latents:
         _bars(plots["l"], latents, threshold)
     for plot in plots.values():
         plot.spines[["top", "right"]].set_visible(False)
         plot.set_axisbelow(True)
-    found = "has drifted" if excess.psi > threshold else "has not drifted"
-    title = f"The excess {found}: PSI {excess.psi:.3f} (threshold {threshold:g}), KS {excess.ks:.3f}"
+    found = "has drifted" if score.psi > threshold else "has not drifted"
+    title = f"The score {found}: PSI {score.psi:.3f} (threshold {threshold:g}), KS {score.ks:.3f}"
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
     figure.savefig(path, format="png", metadata={"Software": None})  # so that no version is in the bytes
 
 
-def _densities(plot: Axes, samples: tuple[Floats, Floats], excess: Drift, labels: tuple[str, str]) -> None:
+def _densities(plot: Axes, samples: tuple[Floats, Floats], score: Drift, labels: tuple[str, str]) -> None:
     """Both distributions, over the deciles of the first."""
     ends = [float(np.quantile(values, _SHOWN)) for values in samples]
-    for place in excess.deciles:
+    for place in score.deciles:
         plot.axvline(place, color=_GRID, linewidth=0.8, zorder=0)
     for values, end, label, look in zip(samples, ends, labels, (_SOLID, _DASHED), strict=True):
         bins = min(_MOST_BINS, int(np.ceil(2 * len(values) ** (1 / 3))))  # Rice's rule
@@ -71,20 +71,20 @@ def _densities(plot: Axes, samples: tuple[Floats, Floats], excess: Drift, labels
         plot.stairs(density, edges, fill=True, color=look["color"], alpha=0.12)
         plot.stairs(density, edges, linewidth=1.8, label=label.replace("$", r"\$"), **look)  # no mathematics
     beyond = "; the highest 0.2 % are not shown" if any(s.max() > e for s, e in zip(samples, ends, strict=True)) else ""
-    plot.set_xlabel(f"excess, in nats (grey lines: deciles of what is usual{beyond})")
-    plot.set_ylabel("density, per nat")
+    plot.set_xlabel(f"score (grey lines: deciles of what is usual{beyond})")
+    plot.set_ylabel("density")
     plot.set_ylim(bottom=0)
     plot.legend(frameon=False)
 
 
-def _shares(plot: Axes, excess: Drift) -> None:
-    """What each decile of the usual excess holds of the pile."""
-    places = np.arange(1, len(excess.shares) + 1)
-    plot.bar(places, excess.shares, 0.75, color=_PILE)
+def _shares(plot: Axes, score: Drift) -> None:
+    """What each decile of the usual score holds of the pile."""
+    places = np.arange(1, len(score.shares) + 1)
+    plot.bar(places, score.shares, 0.75, color=_PILE)
     edges = np.arange(len(places) + 1) + 0.5
-    plot.stairs(np.array(excess.usual_shares), edges, color=_USUAL, linewidth=1.8, baseline=None)
+    plot.stairs(np.array(score.usual_shares), edges, color=_USUAL, linewidth=1.8, baseline=None)
     plot.set_title("Share of the pile in each usual decile", loc="left", fontsize="medium")
-    plot.set_xlabel("decile of the excess, from the lowest")
+    plot.set_xlabel("decile of the score, from the lowest")
     plot.set_ylim(bottom=0)
     plot.set_xticks(places)
     plot.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))  # whole numbers

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { state, rest, ink, point, hold, stroke, SEVEN, near } from "./hands.mjs";
 
-/** A page of a bundle that tells what excess is usual: quantiles in nats, or null. */
+/** A page of a bundle that tells what score is usual: quantiles, or null. */
 async function visitWith({ open, visit, task }, usual) {
   const opened = await open();
   const site = await (await fetch(`${task.url}site.json`)).json();
@@ -79,8 +79,10 @@ export const DIGITS = {
   },
 
   async "a digit is ranked among held-out ones where the bundle can, and an empty pad is not"(of) {
-    const { reconstruction, kl } = JSON.parse(readFileSync(of.task.digit, "utf8"));
-    const quantiles = Array.from({ length: 1001 }, (_, i) => ((reconstruction + kl) * i) / 250); // a quarter has less
+    const { reconstruction, kl, pixels } = JSON.parse(readFileSync(of.task.digit, "utf8"));
+    const ink = pixels.flat().reduce((sum, value) => sum + value / 255, 0);
+    const score = (reconstruction + kl) / Math.sqrt(1 + ink);
+    const quantiles = Array.from({ length: 1001 }, (_, i) => (score * i) / 250); // a quarter has less
     const { page, seen, context } = await visitWith(of, { images: 5000, quantiles });
     assert.ok(await page.locator("#rank").isHidden());
     await page.locator("#image-file").setInputFiles(of.task.picture);

@@ -29,7 +29,7 @@ from pipeline.tools.compare import compare
 from tests import onnx_models, scores
 
 GENERATOR = np.random.default_rng(0)
-EXCESS = GENERATOR.gamma(9, 8, 2000).astype(np.float32)  # nats
+SCORES = GENERATOR.gamma(9, 8, 2000).astype(np.float32)  # nats
 Z_MEAN = GENERATOR.standard_normal((2000, 3), np.float32)
 
 
@@ -45,28 +45,28 @@ def judged(*arguments: str) -> dict:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a bundle, and the scores that it gave three piles: one as usual, one with more excess."""
+    """A folder with a bundle, and the scores that it gave three piles: one as usual, one with more score."""
     monkeypatch.setitem(ROLES, SCORER.role, SCORER)
-    scores.save_scorer(tmp_path / "exports", EXCESS)
+    scores.save_scorer(tmp_path / "exports", SCORES)
     made = {"model_sha256": sha256(tmp_path / "exports/scorer/model.onnx")}
-    scores.write(tmp_path / "usual", EXCESS, Z_MEAN, **made)
-    scores.write(tmp_path / "same", EXCESS[::-1][:1500], Z_MEAN[:1500], **made)
-    scores.write(tmp_path / "more", EXCESS * 1.5, Z_MEAN + np.array([0, 1, 0.2], np.float32), **made)
+    scores.write(tmp_path / "usual", SCORES, Z_MEAN, **made)
+    scores.write(tmp_path / "same", SCORES[::-1][:1500], Z_MEAN[:1500], **made)
+    scores.write(tmp_path / "more", SCORES * 1.5, Z_MEAN + np.array([0, 1, 0.2], np.float32), **made)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def test_each_quantity_has_its_figures(here: Path) -> None:
     found = judged("usual", "more")
-    assert list(found["quantities"]) == ["excess", "z_mean[0]", "z_mean[1]", "z_mean[2]"]
+    assert list(found["quantities"]) == ["score", "z_mean[0]", "z_mean[1]", "z_mean[2]"]
     assert found["drifted"]
     assert found["usual"] == {"path": "usual", "rows": 2000, "every": 1, "bundle": False}
-    excess = found["quantities"]["excess"]
-    expected = ks_2samp(EXCESS, EXCESS * 1.5)
-    assert (excess["ks"], excess["p_value"]) == pytest.approx((expected.statistic, expected.pvalue))
-    assert (excess["usual_rows"], excess["rows"]) == (2000, 2000)
-    assert excess["usual_median"] == pytest.approx(np.median(EXCESS))
-    assert excess["median"] == pytest.approx(1.5 * excess["usual_median"])
+    score = found["quantities"]["score"]
+    expected = ks_2samp(SCORES, SCORES * 1.5)
+    assert (score["ks"], score["p_value"]) == pytest.approx((expected.statistic, expected.pvalue))
+    assert (score["usual_rows"], score["rows"]) == (2000, 2000)
+    assert score["usual_median"] == pytest.approx(np.median(SCORES))
+    assert score["median"] == pytest.approx(1.5 * score["usual_median"])
     psi = {name: one["psi"] for name, one in found["quantities"].items()}
     assert psi["z_mean[0]"] == 0
     assert psi["z_mean[1]"] > 0.2 > psi["z_mean[2]"] > 0
@@ -76,7 +76,7 @@ def test_each_quantity_has_its_figures(here: Path) -> None:
 def test_the_table_fits_a_terminal_and_has_the_most_drifted_latent_first(here: Path) -> None:
     lines = call("usual", "more").stdout.splitlines()
     assert lines[:2] == ["usual  usual, 2,000 rows", "pile   more, 2,000 rows"]
-    assert [line.split()[0] for line in lines[4:]] == ["excess", "z_mean[1]", "z_mean[2]", "z_mean[0]"]
+    assert [line.split()[0] for line in lines[4:]] == ["score", "z_mean[1]", "z_mean[2]", "z_mean[0]"]
     assert [line.endswith("  drift") for line in lines[4:]] == [True, True, False, False]
     assert lines[-1].endswith("  no drift")
     assert lines[-1].split()[:5] == ["z_mean[0]", "2,000", "2,000", *[f"{np.median(Z_MEAN[:, 0]):.2f}"] * 2]
@@ -85,8 +85,8 @@ def test_the_table_fits_a_terminal_and_has_the_most_drifted_latent_first(here: P
 
 def test_of_many_latents_the_largest_are_listed_and_wide_numbers_fit(here: Path) -> None:
     z_mean = GENERATOR.standard_normal((2000, 120), np.float32)
-    scores.write(here / "a", EXCESS, z_mean)
-    scores.write(here / ("b" * 100), EXCESS * 1e30, z_mean - np.linspace(0, 1e5, 120, dtype=np.float32))
+    scores.write(here / "a", SCORES, z_mean)
+    scores.write(here / ("b" * 100), SCORES * 1e30, z_mean - np.linspace(0, 1e5, 120, dtype=np.float32))
     lines = call("a", "b" * 100).stdout.splitlines()
     assert len(lines) == 4 + 1 + 10 + 1
     assert lines[-1].startswith("and 110 more latents with a PSI of at most ")
@@ -101,33 +101,33 @@ def test_a_bundle_is_what_is_usual_wherever_it_stands(bundle: str, here: Path) -
     turned = judged("more", bundle)
     assert found == turned
     assert found["usual"] == {"path": bundle, "rows": 2000, "every": 1, "bundle": True}
-    assert list(found["quantities"]) == ["excess"]
-    of_rows = judged("usual", "more")["quantities"]["excess"]
+    assert list(found["quantities"]) == ["score"]
+    of_rows = judged("usual", "more")["quantities"]["score"]
     for name, tolerance in (("ks", 1e-3), ("psi", 0.02), ("usual_median", 0.01), ("usual_rows", 0)):
-        assert found["quantities"]["excess"][name] == pytest.approx(of_rows[name], abs=tolerance)
-    assert found["notes"] == ["latents were not compared: a bundle tells the excess alone"]
+        assert found["quantities"]["score"][name] == pytest.approx(of_rows[name], abs=tolerance)
+    assert found["notes"] == ["latents were not compared: a bundle tells the score alone"]
     assert not judged(bundle, "same")["drifted"]
     assert call(bundle, "more").stdout.startswith(f"usual  {bundle}, 2,000 validation images\n")
 
 
 def test_the_variant_that_scored_is_taken_from_the_bundle(here: Path) -> None:
     made = {"model_sha256": sha256(here / "exports/scorer/model_quantized.onnx"), "precision": "int8"}
-    scores.write(here / "int8", EXCESS, **made)
-    assert judged("exports", "int8")["quantities"]["excess"]["ks"] <= 1e-3
+    scores.write(here / "int8", SCORES, **made)
+    assert judged("exports", "int8")["quantities"]["score"]["ks"] <= 1e-3
 
 
 def test_latents_that_one_result_has_are_not_compared(here: Path) -> None:
     made = {"model_sha256": sha256(here / "exports/scorer/model.onnx")}
-    scores.write(here / "plain", EXCESS, **made)
+    scores.write(here / "plain", SCORES, **made)
     for arguments, without in ((("usual", "plain"), "the pile has"), (("plain", "usual"), "what is usual has")):
         found = judged(*arguments)
-        assert list(found["quantities"]) == ["excess"]
+        assert list(found["quantities"]) == ["score"]
         assert found["notes"] == [f"latents were not compared: {without} none; score it with --latents"]
     assert judged("exports", "plain")["notes"] == []
 
 
 def test_that_few_rows_were_there_is_said(here: Path) -> None:
-    scores.write(here / "few", EXCESS[:50], model_sha256=sha256(here / "exports/scorer/model.onnx"))
+    scores.write(here / "few", SCORES[:50], model_sha256=sha256(here / "exports/scorer/model.onnx"))
     *_, note = call("exports", "few").stdout.splitlines()
     assert note == "note: so few rows give a PSI of about 0.18 by chance"  # 9 / 50 + 9 / 2000
 
@@ -138,7 +138,7 @@ def test_that_rows_were_left_out_is_said(here: Path, monkeypatch: pytest.MonkeyP
     lines = call("exports", "more").stdout.splitlines()
     assert lines[0] == "usual  exports, 2,000 validation images, 1 in 7 taken"
     assert lines[1] == "pile   more, 2,000 rows, 1 in 7 taken"
-    assert lines[4].split()[:3] == ["excess", "286", "286"]
+    assert lines[4].split()[:3] == ["score", "286", "286"]
     found = judged("usual", "more")
     assert (found["pile"]["rows"], found["pile"]["every"]) == (2000, 7)
 
@@ -160,7 +160,7 @@ def test_that_rows_were_left_out_is_said(here: Path, monkeypatch: pytest.MonkeyP
 )
 def test_the_exit_status_says_whether_there_is_drift_if_asked(arguments: list[str], status: int, here: Path) -> None:
     made = {"model_sha256": sha256(here / "exports/scorer/model.onnx")}
-    scores.write(here / "latents", EXCESS, Z_MEAN * np.array([1, 3, 1], np.float32), **made)
+    scores.write(here / "latents", SCORES, Z_MEAN * np.array([1, 3, 1], np.float32), **made)
     result = call(*arguments, "--json")
     assert result.exit_code == status
     if status in (0, 4):
@@ -177,8 +177,8 @@ def test_the_installed_command_ends_with_these_statuses(here: Path) -> None:
 
 @given(st.lists(st.floats(0, 1e6, width=32), min_size=1, max_size=50))
 def test_a_pile_has_not_drifted_from_itself(tmp_path_factory: pytest.TempPathFactory, values: list[float]) -> None:
-    excess = np.array(values, np.float32)
-    pile = scores.write(tmp_path_factory.mktemp("pile") / "scores", excess, np.stack([excess, -excess], 1))
+    score = np.array(values, np.float32)
+    pile = scores.write(tmp_path_factory.mktemp("pile") / "scores", score, np.stack([score, -score], 1))
     found = compare(pile, pile)
     assert {(one.ks, one.p_value, one.psi) for one in found.quantities.values()} == {(0, 1, 0)}
     assert not found.drifted
@@ -199,9 +199,9 @@ def test_a_picture_shows_both(usual: str, here: Path) -> None:
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("excess", [[5.0], [0.0] * 100, [1.0, 1e30]])
-def test_a_picture_of_strange_values_is_drawn_without_a_warning(excess: list[float], here: Path) -> None:
-    values = np.array(excess, np.float32)
+@pytest.mark.parametrize("score", [[5.0], [0.0] * 100, [1.0, 1e30]])
+def test_a_picture_of_strange_values_is_drawn_without_a_warning(score: list[float], here: Path) -> None:
+    values = np.array(score, np.float32)
     scores.write(here / "$x_1$\udce9\n", values, np.zeros((len(values), 50), np.float32))
     compare(here / "$x_1$\udce9\n", here / "$x_1$\udce9\n", picture=here / "folder" / "drift.PNG")
     assert (here / "folder" / "drift.PNG").stat().st_size > 1000
@@ -212,7 +212,7 @@ def result(**about: object) -> Callable[[Path], object]:
 
     def write(path: Path) -> object:
         made = {"model_sha256": sha256(path.parent / "exports/scorer/model.onnx")}
-        return scores.write(path, **({"excess": EXCESS, **made} | about))  # type: ignore[arg-type]
+        return scores.write(path, **({"score": SCORES, **made} | about))  # type: ignore[arg-type]
 
     return write
 
@@ -245,13 +245,13 @@ BAD = {
         onnx_models.save_bundle,
     ),
     "a damaged bundle": (["other", "usual"], ModelError, "other/scorer/model.onnx has the SHA-256 .*; dow", tampered),
-    "no quantiles": (["x.onnx", "usual"], ModelError, "x.onnx doesn't tell the quantiles of the excess of", alone({})),
+    "no quantiles": (["x.onnx", "usual"], ModelError, "x.onnx doesn't tell the quantiles of the score of", alone({})),
     "no scorer": (["encoder.onnx", "usual"], ModelError, "encoder.onnx is no scorer: "),
     "another scorer": (
         ["x.onnx", "usual"],
         ModelError,
         "x.onnx is of the scorer .*; score both piles with one model, in one precision",
-        alone(Usual.of(EXCESS + 1).facts()),
+        alone(Usual.of(SCORES + 1).facts()),
     ),
     "another model": (["other", "usual"], ModelError, f"{OTHER}cccc.* .float32., usual", result(model_sha256="c" * 64)),
     "another precision": (["other", "usual"], ModelError, f"{OTHER}.* .int8., usual", result(precision="int8")),

@@ -39,9 +39,14 @@ for (const [mean, logVar, nats] of [
     near([excessOf(PAPER, PAPER, mean, logVar).kl], [nats], 1e-6);
   });
 
-const USUAL = { images: 5000, quantiles: Array.from({ length: 1001 }, (_, i) => i / 5) }; // 0 to 200 nats, evenly
+test("the score is the excess over the root of the ink", () => {
+  const { reconstruction, kl, score } = excessOf(grey({ 3: 1, 4: 0.5, 5: 0.5, 6: 1 }), PAPER, [2], [0]);
+  near([score], [(reconstruction + kl) / 2], 1e-5);
+});
 
-for (const [excess, percent] of [
+const USUAL = { images: 5000, quantiles: Array.from({ length: 1001 }, (_, i) => i / 5) }; // 0 to 200, evenly
+
+for (const [score, percent] of [
   [0, 0],
   [50, 25],
   [100.05, 50.025],
@@ -49,14 +54,14 @@ for (const [excess, percent] of [
   [1e9, 100],
   [-1, 0],
 ])
-  test(`an excess of ${excess} nats has the percentile ${percent}`, () => {
-    near([percentile(USUAL, excess)], [percent], 1e-9);
+  test(`a score of ${score} has the percentile ${percent}`, () => {
+    near([percentile(USUAL, score)], [percent], 1e-9);
   });
 
 test("quantiles that are equal count as one step each", () => {
   const usual = { images: 3, quantiles: [1, 2, 2, 2, 3] };
   near(
-    [1.5, 2, 2.5].map((excess) => percentile(usual, excess)),
+    [1.5, 2, 2.5].map((score) => percentile(usual, score)),
     [12.5, 75, 87.5],
   );
 });

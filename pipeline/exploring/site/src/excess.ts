@@ -3,20 +3,22 @@ import { PIXELS, SIDE } from "./paint";
 
 const SMALLEST = 1e-7; // float32 probabilities nearer to 0 or 1 can't be told from them
 
-/** What excess is usual. */
+/** What score is usual. */
 export interface Usual {
   /** How many held-out images it comes from. */
   images: number;
-  /** Quantiles of their excess in nats, in equal steps of probability from 0 to 1. */
+  /** Quantiles of their score, in equal steps of probability from 0 to 1. */
   quantiles: number[];
 }
 
-/** The reconstruction's and the latents' part of the excess, which is their sum; all in nats. */
+/** The reconstruction's and the latents' part of the excess, which is their sum, in nats; and the score. */
 export interface Excess {
   /** The reconstruction's part, by pixel: `[28, 28]`. */
   pixels: Float32Array;
   reconstruction: number;
   kl: number;
+  /** The excess over the root of the ink: how unusual the image is. */
+  score: number;
 }
 
 /**
@@ -33,7 +35,10 @@ export function excessOf(
   const pixels = Float32Array.from({ length: PIXELS }, (_, i) => divergence(image[i], decoded[i]));
   let kl = 0; // Kingma & Welling (2013), appendix B
   for (let i = 0; i < mean.length; i++) kl += (Math.exp(logVar[i]) + mean[i] ** 2 - 1 - logVar[i]) / 2;
-  return { pixels, reconstruction: pixels.reduce((sum, value) => sum + value, 0), kl };
+  const reconstruction = pixels.reduce((sum, value) => sum + value, 0);
+  let ink = 0;
+  for (let i = 0; i < PIXELS; i++) ink += image[i];
+  return { pixels, reconstruction, kl, score: (reconstruction + kl) / Math.sqrt(1 + ink) };
 }
 
 /** KL(Bernoulli(x) || Bernoulli(probability)). */
@@ -43,12 +48,12 @@ function divergence(x: number, probability: number): number {
   return Math.max(0, part(x, p) + part(1 - x, 1 - p)); // rounding may leave it just below 0
 }
 
-/** How many of a hundred usual images have a lower excess. */
-export function percentile({ quantiles }: Usual, excess: number): number {
-  const above = quantiles.findIndex((value) => value > excess);
+/** How many of a hundred usual images have a lower score. */
+export function percentile({ quantiles }: Usual, score: number): number {
+  const above = quantiles.findIndex((value) => value > score);
   if (above <= 0) return above < 0 ? 100 : 0;
   const [low, high] = [quantiles[above - 1], quantiles[above]];
-  return (100 * (above - 1 + (excess - low) / (high - low))) / (quantiles.length - 1);
+  return (100 * (above - 1 + (score - low) / (high - low))) / (quantiles.length - 1);
 }
 
 /** A percentile in words; rounded down, so that an image is never said to be more unusual than it is. */

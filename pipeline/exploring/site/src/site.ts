@@ -31,7 +31,7 @@ export interface Site {
   plane: { mean: number[]; axes: [number[], number[]]; share: number } | null;
   /** The negative ELBO of the validation images in nats, if the bundle states it. */
   nats: number | null;
-  /** What excess is usual, if the bundle has a scorer. */
+  /** What score is usual, if the bundle has a scorer. */
   usual: Usual | null;
   files: Record<"latents" | "images" | "renderer" | "encoder", ListedFile> & { decoder_int8?: ListedFile };
 }

@@ -20,7 +20,7 @@ export class Unusual {
   }
 
   /** `colour`: of a pixel with much excess. */
-  show({ pixels, reconstruction, kl }: Excess, colour: string): void {
+  show({ pixels, reconstruction, kl, score }: Excess, colour: string): void {
     const { usual, noun } = this.site;
     paint(
       this.#map,
@@ -32,7 +32,7 @@ export class Unusual {
     const words = [`Excess ${total} nats: reconstruction ${first}, KL ${second}.`];
     find("nats").textContent = words[0];
     if (usual) {
-      const percent = percentile(usual, all);
+      const percent = percentile(usual, score);
       find("percentile").style.setProperty("--percentile", `${percent}%`);
       find("rank").textContent = rank(percent, usual, noun);
       words.unshift(`${rank(percent, usual, noun)}.`);
