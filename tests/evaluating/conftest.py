@@ -57,9 +57,10 @@ MANIFEST: dict[str, Any] = {
 
 @pytest.fixture
 def exports(tmp_path: Path) -> Path:
-    """A folder with an encoder and a decoder of 2 latents, its renderer, and a generator."""
+    """A folder with an encoder and a decoder of 2 latents, their scorer, a renderer, and a generator."""
     onnx_models.save(onnx_models.encoder(), tmp_path / "exports" / "encoder")
     onnx_models.save(onnx_models.decoder(), tmp_path / "exports" / "decoder")
+    onnx_models.save(onnx_models.scorer(), tmp_path / "exports" / "scorer")
     onnx_models.save(surfaces.renderer(), tmp_path / "exports" / "renderer")
     onnx_models.save_bundle(tmp_path / "other", seed=1)
     (tmp_path / "other" / "decoder").rename(tmp_path / "exports" / "generator")
