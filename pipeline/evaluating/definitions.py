@@ -201,7 +201,7 @@ MEANINGS = {
     ),
     "area_under_curve_negative_elbo": Meaning(
         "By the negative ELBO",
-        "The same with the negative ELBO in place of the excess: what plain images pass for usual by.",
+        "The same with the negative ELBO in place of the excess, by which plain images pass for usual ones.",
         "{:.4f}",
     ),
     "caught": Meaning(

@@ -28,6 +28,7 @@ from onnx.version_converter import convert_version
 from pipeline.exporting.check import GatherElements
 from pipeline.exporting.scorer import after_products, append_scores
 from pipeline.exporting.variants import write_fp16, write_int8
+from pipeline.inference import Scorer
 from pipeline.shared.interface import ROLES, VARIANT_FILES
 from pipeline.training.surface import LOGITS
 from tests import mixtures, onnx_models, surfaces
@@ -72,6 +73,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for role, model in models.items():
         write_variants(onnx_models.save(model, folder / role), inputs[role])
         write_vectors(folder / role, inputs[role][:16])
+    onnx_models.write_manifest(folder / "scorer", ["scorer"])
     return surfaces.add(mixtures.add(folder))
 
 
@@ -221,8 +223,22 @@ def test_browser_snippet_draws_the_middle_digit(bundle: Path, tmp_path: Path) ->
     assert np.abs(np.reshape(rgba, (28, 28, 4))[..., 0] - middle_digit(bundle) * 255).max() <= 1.01
 
 
-def bundle_with(snippet: str, bundle: Path, folder: Path) -> Path:
-    shutil.copytree(bundle / "decoder", folder / "decoder")
+@pytest.mark.parametrize("snippet", ["score.py", "score.mjs"])
+def test_snippet_scores_a_bar_and_stripes(bundle: Path, tmp_path: Path, snippet: str) -> None:
+    folder = bundle_with(snippet, bundle, tmp_path, "scorer")
+    program = node() if snippet == "score.mjs" else installed_python("clean") or sys.executable
+    said = subprocess.run([program, snippet], cwd=folder, check=True, capture_output=True, text=True).stdout
+    bar, stripes = np.zeros((2, 28, 28), np.uint8)
+    bar[4:24, 12:16] = stripes[::2] = 255
+    scorer = Scorer(bundle / "scorer" / VARIANT_FILES["float32"])
+    excess = scorer(np.stack([bar, stripes])).excess
+    for line, nats, percentile in zip(said.splitlines(), excess, scorer.usual.percentile(excess), strict=True):
+        found = re.fullmatch(r"(\S+) nats, more than (\S+) % of the images held out", line)
+        assert [float(number) for number in found.groups()] == pytest.approx([nats, percentile], abs=0.16)
+
+
+def bundle_with(snippet: str, bundle: Path, folder: Path, role: str = "decoder") -> Path:
+    shutil.copytree(bundle / role, folder / role)
     shutil.copy(SNIPPETS / snippet, folder)
     (folder / "node_modules").symlink_to(HERE / "node_modules")
     return folder
