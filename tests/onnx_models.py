@@ -164,8 +164,13 @@ def add_scorer(bundle: Path, latent_dim: int = 2, seed: int = 0) -> Path:
     """Put the scorer of its two halves into a bundle, in three precisions and with test vectors; returns the bundle."""
     model, folder = scorer(latent_dim, seed), bundle / SCORER.folder
     vectors = save(model, folder) / TEST_DATA
-    onnx.save(_rounded(model, lambda weight: np.rint(weight * 1024) / 1024), folder / VARIANT_FILES["int8"])
-    onnx.save(_rounded(model, lambda weight: weight.astype(np.float16)), folder / VARIANT_FILES["fp16"])
+    roundings: dict[str, Callable[[Floats], NDArray[np.floating]]] = {
+        "int8": lambda weight: np.rint(weight * 1024) / 1024,
+        "fp16": lambda weight: weight.astype(np.float16),
+    }
+    for name, rounding in roundings.items():  # of matrices alone
+        rounded = _rounded(model, lambda weight, rounding=rounding: rounding(weight) if weight.ndim == 2 else weight)
+        onnx.save(rounded, folder / VARIANT_FILES[name])
     vectors.mkdir(exist_ok=True)
     images = np.random.default_rng(3).integers(0, 256, (32, *IMAGE_SHAPE), np.uint8)
     save_vector(images, SCORER.input.name, vectors / "input_0.pb")
