@@ -144,7 +144,7 @@ class Evaluate(_Section):
     samples: Positive
     importance_samples: Positive
     neighbours: Positive
-    strangers: str | None
+    strangers: Annotated[str, Field(min_length=1)] | None
     seed: Seed
 
 

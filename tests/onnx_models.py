@@ -23,6 +23,7 @@ from pipeline.shared.interface import (
     OPERATIONS,
     OPSET,
     PIXELS,
+    ROLES,
     SCHEMA_VERSION,
     SCORER,
     TEST_DATA,
@@ -163,6 +164,28 @@ def save_bundle(folder: Path, latent_dim: int = 2, seed: int = 0) -> Path:
     return write_manifest(folder, list(HALVES), latent_dim)
 
 
+def add_scorer(bundle: Path, latent_dim: int = 2, seed: int = 0) -> Path:
+    """Put the scorer of its two halves into a bundle, in three precisions and with test vectors; returns the bundle."""
+    model, folder = scorer(latent_dim, seed), bundle / SCORER.folder
+    vectors = save(model, folder) / TEST_DATA
+    roundings: dict[str, Callable[[Floats], NDArray[np.floating]]] = {
+        "int8": lambda weight: np.rint(weight * 1024) / 1024,
+        "fp16": lambda weight: weight.astype(np.float16),
+    }
+    for name, rounding in roundings.items():  # of matrices alone
+        rounded = _rounded(model, lambda weight, rounding=rounding: rounding(weight) if weight.ndim == 2 else weight)
+        onnx.save(rounded, folder / VARIANT_FILES[name])
+    vectors.mkdir(exist_ok=True)
+    images = np.random.default_rng(3).integers(0, 256, (32, *IMAGE_SHAPE), np.uint8)
+    save_vector(images, SCORER.input.name, vectors / "input_0.pb")
+    for number, (tensor, values) in enumerate(
+        zip(SCORER.outputs, score_in_numpy(images, latent_dim, seed), strict=True)
+    ):
+        save_vector(values.astype(np.float32), tensor.name, vectors / f"output_{number}.pb")
+    write_manifest(folder, [SCORER.role], latent_dim)
+    return write_manifest(bundle, [*HALVES, SCORER.role], latent_dim)
+
+
 def save_vectors(model: onnx.ModelProto, folder: Path, latent_dim: int = 2) -> None:
     """Write input and outputs of a model, 32 rows, as NumPy has them."""
     generator = np.random.default_rng(3)
@@ -185,18 +208,18 @@ def write_manifest(folder: Path, roles: list[str], latent_dim: int = 2, **change
     models = {}
     for role in roles:
         place = "" if (folder / MODEL_FILE).exists() else f"{role}/"
-        interface = HALVES[role]
-        budget = {"int8": 0.01, "fp16": 0.001}
+        interface = ROLES[role]
         models[role] = {
             "input": str(interface.input.resolved(latent_dim)),
             "outputs": [str(output.resolved(latent_dim)) for output in interface.outputs],
             "test_data": f"{place}{TEST_DATA}",
             "variants": {
-                name: {"file": f"{place}{file}"}
-                | ({"budget": {"mean_difference": budget[name]}} if name in budget else {})
-                for name, file in VARIANT_FILES.items()
+                name: {"file": f"{place}{file}", **_listed_variant(role, name)} for name, file in VARIANT_FILES.items()
             },
         }
+        if role == SCORER.role:
+            usual = Usual.read({one.key: one.value for one in onnx.load(folder / place / MODEL_FILE).metadata_props})
+            models[role] |= {} if usual is None else {"images": usual.images, "quantiles": usual.lists()}
     content = {
         "schema_version": SCHEMA_VERSION,
         "latent_dim": latent_dim,
@@ -211,6 +234,17 @@ def write_manifest(folder: Path, roles: list[str], latent_dim: int = 2, **change
     }
     (folder / MANIFEST_FILE).write_text(json.dumps(content | {DIGEST: manifest_digest(content)}, indent=2))
     return folder
+
+
+def _listed_variant(role: str, name: str) -> dict[str, Any]:
+    """What a manifest says of a variant beside its file."""
+    budget = {"int8": 0.01, "fp16": 0.001}
+    about: dict[str, Any] = {"budget": {"mean_difference": budget[name]}} if name in budget else {}
+    if role == SCORER.role:
+        about["area_under_curve"] = 0.8
+        if name in budget:  # of the mean difference, in nats
+            about["budget"] = {"mean_difference": 200 * budget[name], "area_under_curve": budget[name]}
+    return about
 
 
 def encode_in_numpy(model: onnx.ModelProto, images: NDArray[np.uint8]) -> tuple[Floats, Floats]:

@@ -65,6 +65,9 @@ def test_numbers_are_read_as_dvc_reads_them(number: str, tmp_path: Path) -> None
         ("source: auto", "source: web", "download.source is 'web', expected 'auto', 'published' or 'sample'"),
         ("dataset: mnist", "dataset: cifar", "download.dataset is 'cifar', expected 'mnist', 'fashion-mnist', "),
         ("test_share: 0.2 ", "test_share: 0.0 ", "download.test_share is 0.0, expected greater than 0"),
+        ("most: 64 ", "most: 0 ", "score.most is 0, expected greater than or equal to 1"),
+        ("strangers: null", "strangers: 5", "evaluate.strangers is 5, expected a valid string"),
+        ("strangers: null", "strangers: ''", "evaluate.strangers is '', expected"),
         ("encode:\n  precision", "encode:\n  # precision", "encode is None, expected a section of parameters"),
     ],
 )

@@ -111,14 +111,18 @@ def test_everything_is_there(repository: Repository) -> None:
     latents = pq.read_table(folder / "exports/latents/test")
     assert (latents.num_rows, latents.schema.field("z_mean").type.list_size) == (1000, 20)
     assert pq.read_table(folder / "exports/samples/prior").num_rows == 30
+    scores = pq.read_table(folder / "exports/scores")
+    assert (scores.num_rows, scores["label"].null_count) == (1000, 0)
+    assert np.abs(np.median(scores["percentile"].to_numpy()) - 50) < 10  # test digits are as usual as those held out
     pictures = [f"exports/samples/{name}.png" for name in ("prior", "mixture", "reconstructions", "manifold")]
-    for picture in [*pictures, "reports/plots/latents.png"]:
+    for picture in [*pictures, "exports/scores.png", "reports/plots/latents.png"]:
         with Image.open(folder / picture) as image:
             assert min(image.size) >= 140, picture
     figures = repository.metrics()
     assert figures["source"] == "sample"
     # Two epochs of 3,667 digits: far from the figures of the full set, far below those of an untrained model (543).
     assert 140 < figures["test"]["negative_elbo"] < 260
+    assert figures["scores"]["inverted"]["area_under_curve"] > 0.99
 
 
 def test_a_second_run_does_nothing(repository: Repository) -> None:
@@ -135,9 +139,7 @@ def test_dvc_shows_metrics_plots_and_parameters(repository: Repository, tmp_path
     assert len(list((tmp_path / "static").glob("*.png"))) == len(PICTURES)
 
 
-def test_another_repository_takes_the_decoder_verifies_it_and_decodes_with_it(
-    repository: Repository, tmp_path: Path
-) -> None:
+def test_another_repository_takes_a_model_verifies_it_and_works_with_it(repository: Repository, tmp_path: Path) -> None:
     """What a stranger does: only git, DVC, a DVC remote and the bare package."""
     repository.dvc("remote", "add", "-d", "storage", str(tmp_path / "storage"))
     repository.commit()
@@ -152,6 +154,18 @@ def test_another_repository_takes_the_decoder_verifies_it_and_decodes_with_it(
         assert report
         stranger.vae("generate", "--count", "3", "--decoder", decoder, "-o", f"from_{decoder}")
         assert pq.read_table(stranger.folder / f"from_{decoder}").num_rows == 3
+    stranger.dvc("get", source, "exports/scorer", "-o", "scorer", "-q")
+    images = np.load(repository.folder / "data/prepared/test_images.npy")[:50]
+    np.save(stranger.folder / "pile.npy", images)
+    stranger.vae("score", "pile.npy", "--scorer", "scorer", "-o", "scores")
+    found = pq.read_table(stranger.folder / "scores")["excess"].to_numpy()
+    assert np.array_equal(found, pq.read_table(repository.folder / "exports/scores")["excess"].to_numpy()[:50])
+
+
+def test_a_change_of_what_a_picture_shows_scores_again_and_reports(repository: Repository) -> None:
+    repository.change("score", most=5)
+    assert repository.repro() == {"score", "report"}
+    repository.commit()
 
 
 def test_a_change_of_the_number_of_draws_reruns_what_draws_them_and_the_report_alone(repository: Repository) -> None:

@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 
 CARD_FILE = "README.md"
 _HERE = Path(__file__).parent
+_HARDLY_SEEN = 0.9  # area under the curve below which a corruption is named among the limits
 _SNIPPETS = {  # title and language of each
     "python.py": ("Python", "python"),
+    "score.py": ("Python: how unusual an image is", "python"),
     "node.mjs": ("Node", "js"),
+    "score.mjs": ("Node: how unusual an image is", "js"),
     "browser.html": ("A browser", "html"),
     "cpp.cc": ("C++ (not tested: no package that the tests can install has ONNX Runtime's headers)", "cpp"),
 }
@@ -45,6 +48,11 @@ def model_card(manifest: Mapping[str, Any], figures: Mapping[str, Any], stats: M
     )
     return environment.get_template("card.md").render(
         manifest=manifest,
+        hardly_seen={
+            name.replace("_", " "): row["area_under_curve"]
+            for name, row in figures["scores"].items()
+            if isinstance(row, dict) and row["area_under_curve"] < _HARDLY_SEEN
+        },
         test=figures["test"],
         generator=GENERATOR in figures,
         groups=[

@@ -72,7 +72,7 @@ GROUPS = {
         "Scores",
         "How well the scorer tells test {noun}s from what each corruption makes of them: a quarter turn, upside down, "
         "mirrored, moved by 6 pixels, black for white, half of it cut off, noise, a blur of one pixel, and quarters of "
-        "{noun}s of other classes. With `evaluate.strangers`, also from the images of another pile.",
+        "{noun}s of other classes. Strangers, where there are any, are the images of another pile.",
     ),
 }
 

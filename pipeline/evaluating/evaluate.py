@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from pipeline.data.binarise import binarise
 from pipeline.data.prepared import STATS_FILE, read_about, read_json, read_split, read_stats
-from pipeline.errors import DataError, FormatError, ParamsError
+from pipeline.errors import DataError, FormatError, ModelError, ParamsError
 from pipeline.evaluating.card import CARD_FILE, model_card
 from pipeline.evaluating.generator import open_generator
 from pipeline.evaluating.latent_figures import latent_figures
@@ -25,8 +25,6 @@ from pipeline.shared.files import atomic_file, write_json
 from pipeline.shared.interface import GENERATOR, MANIFEST_FILE, PIXELS, SCORER
 from pipeline.sources.images import open_images
 
-SCORES, STRANGERS = "scores", "strangers"
-
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -34,6 +32,8 @@ if TYPE_CHECKING:
 
     from pipeline.data.prepared import Split
     from pipeline.params import Evaluate
+
+_SCORES, _STRANGERS = "scores", "strangers"
 
 
 def evaluate(params: Evaluate, exports: Path, prepared: Path, judge: Path, metrics: Path) -> dict[str, Any]:
@@ -53,6 +53,8 @@ def evaluate(params: Evaluate, exports: Path, prepared: Path, judge: Path, metri
     """
     encoder, decoder = Encoder(exports / "encoder"), Decoder(exports / "decoder")
     check_pair(encoder, decoder)
+    if not (exports / SCORER.folder).is_dir():
+        raise ModelError(f"{exports} holds no scorer, which older releases did not export; run `vae export` again")
     scorer = Scorer(exports / SCORER.folder)
     check_pair(encoder, scorer)
     generator = open_generator(exports)
@@ -72,7 +74,7 @@ def evaluate(params: Evaluate, exports: Path, prepared: Path, judge: Path, metri
         raise FormatError(f"{prepared / STATS_FILE} does not name the source; run `vae prepare` again")
     source = stats["source"]
     judged_by, about_judge = _open_judge(judge, source)
-    others = {} if params.strangers is None else {STRANGERS: _read_pile(params.strangers)}
+    others = {} if params.strangers is None else {_STRANGERS: _read_pile(params.strangers)}
     elbo = estimate(encoder, decoder, images, params.samples, params.seed)
     binary = binarise(images, params.seed)
     likelihood = estimate_likelihood(encoder, decoder, binary, params.importance_samples, params.seed)
@@ -93,7 +95,7 @@ def evaluate(params: Evaluate, exports: Path, prepared: Path, judge: Path, metri
                 **floor,
                 **sample_figures(compare, decoder, latent_sources(decoder, count, params.seed)),
             },
-            SCORES: {"images": len(images), **score_figures(scorer, *test, others, params.seed)},
+            _SCORES: {"images": len(images), **score_figures(scorer, *test, others, params.seed)},
         }
         if generator is not None:
             (*_, drawn) = latent_sources(generator[1], count, params.seed).values()

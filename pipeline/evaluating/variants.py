@@ -1,4 +1,4 @@
-"""What the manifest of a bundle says about each file of a model: its size, its differences and its cost in nats."""
+"""What the manifest of a bundle says about each file of a model: its size, its differences and what it costs."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,9 +21,11 @@ class FileFigures:
     largest_difference: float
     mean_difference: float | None
     cost: float | None
-    """What both models lose in this precision: nats per validation image of the negative ELBO."""
+    """What both halves lose in this precision: nats per validation image of the negative ELBO."""
+    area_under_curve: float | None
+    """Of a scorer, between validation images and what corruptions make of them: the mean over these."""
     budget: Mapping[str, float]
-    """The most that `mean_difference` and `negative_elbo` may be; empty for float32."""
+    """The most that `mean_difference` may be, and `cost`, or what the area loses; empty for float32."""
 
 
 def variants(manifest: Mapping[str, Any]) -> Iterator[FileFigures]:
@@ -40,6 +42,7 @@ def variants(manifest: Mapping[str, Any]) -> Iterator[FileFigures]:
             _largest(about["largest_difference"]),
             _largest(about["mean_difference"]) if "mean_difference" in about else None,
             round(about["negative_elbo"] - exact, 3) + 0.0 if "negative_elbo" in about else None,  # never -0.0
+            about.get("area_under_curve"),
             about.get("budget", {}),
         )
 

@@ -290,15 +290,20 @@ def _variant(name: str, entry: Object) -> Variant:
     budget = None
     if name != FLOAT32:
         limits = entry.object("budget")
-        budget = Budget(limits.get("negative_elbo"), limits.number("mean_difference"), limits.get("area_under_curve"))
+        area = _number_if_any(limits, "area_under_curve")
+        budget = Budget(limits.get("negative_elbo"), limits.number("mean_difference"), area)
     return Variant(
         entry.path("file"),
         entry.get("largest_difference") or {},
         entry.get("mean_difference"),
         entry.get("negative_elbo"),
-        entry.get("area_under_curve"),
+        _number_if_any(entry, "area_under_curve"),
         budget,
     )
+
+
+def _number_if_any(entry: Object, key: str) -> float | None:
+    return entry.number(key) if key in entry.content else None
 
 
 def _model_apart(interface: Interface, entry: Object, latent_dim: int) -> Entry:

@@ -34,6 +34,7 @@ _Words = str | dict[bool, str]  # whether the images have classes
 _LONGEST = 40  # characters of the name of a class in a title
 _TEMPLATES = Path(__file__).parent / "templates"
 _SHEETS, _BY_GENERATOR = ("reconstructions.png", "prior.png", "mixture.png"), "generator.png"  # of stage `generate`
+_STRANGEST = "scores.png"  # of stage `score`
 _OWN = ("close-up.png", "latents.png", "manifold.png", "traversals.png", "interpolations.png", "training.png")
 
 
@@ -42,7 +43,7 @@ class Inputs:
     """The files and folders that the report is made from."""
 
     exports: Path
-    """The models, their manifest, and the sheets of images in `samples/`."""
+    """The models, their manifest, the sheets of images in `samples/` and that of the strangest, `scores.png`."""
     prepared: Path
     """The test images, and what they show."""
     origin: Path
@@ -63,6 +64,8 @@ class _Picture:
     png: bytes
     lettered: bool
     """Whether it contains text, which must stay readable on small screens."""
+    full: bool
+    """Whether each of its pixels is one of the page: it is as wide as that."""
 
     @property
     def uri(self) -> str:
@@ -70,9 +73,10 @@ class _Picture:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height in CSS pixels; each is two pixels of the picture, for sharpness on high-density screens."""
+        """Width and height in CSS pixels; each is two of most pictures', for sharpness on high-density screens."""
+        times = 1 if self.full else 2
         with Image.open(io.BytesIO(self.png)) as image:
-            return image.width // 2, image.height // 2
+            return image.width // times, image.height // times
 
 
 def report(inputs: Inputs, plots: Path, page: Path) -> dict[str, Any]:
@@ -96,7 +100,8 @@ def report(inputs: Inputs, plots: Path, page: Path) -> dict[str, Any]:
             f"{source}; run `vae evaluate` again"
         )
     sheets = [*_SHEETS, *([_BY_GENERATOR] if (inputs.exports / GENERATOR).is_dir() else [])]
-    pngs = {file: _read_png(inputs.exports / "samples" / file) for file in sheets}
+    pngs = {file: _read_png(inputs.exports / "samples" / file, "generate") for file in sheets}
+    pngs[_STRANGEST] = _read_png(inputs.exports / _STRANGEST, "score")
     with atomic_folder(plots, owns=_OWN) as beside:
         _draw(inputs, source, about, beside)
         pngs |= {file: (beside / file).read_bytes() for file in _OWN}
@@ -130,7 +135,12 @@ def _render(
         groups=[present(name, group, about.noun) for name, group in metrics.items() if isinstance(group, dict)],
         pictures={
             section: [
-                _Picture(*_worded(shown, about), png=pngs[file], lettered=file in _OWN)
+                _Picture(
+                    *_worded(shown, about),
+                    png=pngs[file],
+                    lettered=file in (*_OWN, _STRANGEST),
+                    full=file == _STRANGEST,
+                )
                 for file, shown in files.items()
                 if file in pngs
             ]
@@ -172,11 +182,11 @@ def _worded(words: tuple[_Words, _Words, _Words], about: About) -> tuple[str, st
     return title.replace(noun, about.noun), alt.replace(noun, about.noun), caption.replace(noun, about.noun)
 
 
-def _read_png(path: Path) -> bytes:
+def _read_png(path: Path, stage: str) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"{path} was not found; run `vae generate` (or `dvc repro`) first") from None
+        raise DataError(f"{path} was not found; run `vae {stage}` (or `dvc repro`) first") from None
 
 
 # By section of the page, for each picture (see `_worded`): its title, what it shows, and how to read it.
@@ -217,6 +227,15 @@ _PICTURES: dict[str, dict[str, tuple[_Words, _Words, _Words]]] = {
             "Draws from the mixture, by the generator",
             "A square grid of {noun}s that the generator drew, as sharp as real ones.",
             "The latents of the sheet above, decoded by the generator: a second decoder, taught by a discriminator.",
+        ),
+    },
+    "strangest": {
+        _STRANGEST: (
+            "The strangest test {noun}s",
+            "A sheet of pairs: a test {noun} that the model finds strange, and what it makes of it, with words below.",
+            "The test {noun}s with the largest excess, the strangest first, each on the left of what the model makes "
+            "of it. Below each pair is the row of the {noun} among the test {noun}s, counted from 0, and its class if "
+            "it has one; then its excess, and how many of a hundred held-out {noun}s have less.",
         ),
     },
     "latents": {

@@ -14,11 +14,14 @@ from pipeline.inference.manifest import Entry, Manifest, Tolerance, Variant
 from pipeline.inference.mixture import Mixture
 from pipeline.inference.model import Floats, OnnxModel, open_session
 from pipeline.inference.tensor_file import Values, read_tensor
-from pipeline.shared.interface import BATCH, FLOAT32, LATENT, MIXTURE, MODEL_FILE, Interface, Tensor, describe
+from pipeline.inference.usual import Usual
+from pipeline.shared.interface import BATCH, FLOAT32, LATENT, MIXTURE, MODEL_FILE, SCORER, Interface, Tensor, describe
 
 _SPEED_BATCH = 512
 _SPEED_ROUNDS = 5  # at least
 _SPEED_SECONDS = 0.2  # for each file, if that takes more rounds
+_ROUNDING = 1e-9  # of numbers with four digits
+_LONG, _START = 100, 16  # characters of what a file says: more are cut off, in the text alone
 
 Differences = dict[str, float]
 
@@ -72,7 +75,7 @@ class Info:
     metadata: dict[str, str]
 
     def __str__(self) -> str:
-        """One line for each thing."""
+        """One line for each thing; of what is long, as the quantiles of a scorer, the start."""
         facts = [
             ("file", self.file),
             ("size", f"{self.bytes:,} bytes"),
@@ -83,7 +86,7 @@ class Info:
             *sorted(self.metadata.items()),
         ]
         width = max(len(name) for name, _ in facts)
-        return "\n".join(f"{_printable(name):<{width}}  {_printable(value)}" for name, value in facts)
+        return "\n".join(f"{_printable(name):<{width}}  {_shortened(_printable(value))}" for name, value in facts)
 
 
 def verify(folder: Path) -> Verification:
@@ -138,6 +141,8 @@ def _check_model(folder: Path, entry: Entry, bundle: Manifest) -> tuple[list[Val
         opened = _open(file, entry.interface, bundle.checksums(folder))
         if opened.interface.latent is not None and opened.latent_dim != latent_dim:
             raise BundleError(f"{file} has {opened.latent_dim} latent(s), the manifest says {latent_dim}")
+        if entry.interface == SCORER:
+            _check_scorer(opened, name, entry)
         differences = [_compare(opened, inputs, expected, variant, tolerance) for inputs, expected in sets]
         names = list(differences[0])
         largest = {name: max(float(one[name].max()) for one in differences) for name in names}
@@ -147,6 +152,22 @@ def _check_model(folder: Path, entry: Entry, bundle: Manifest) -> tuple[list[Val
         size = file.stat().st_size
         checked.append(Checked(entry.interface.role, name, variant.file, size, largest, mean, budget))
     return sets[0][0], files, checked
+
+
+def _check_scorer(opened: OnnxModel, name: str, entry: Entry) -> None:
+    """Hold what a scorer tells of usual images to the manifest, and what that says of its price to its budget."""
+    usual, variant, exact = Usual.read(opened.facts), entry.variants[name], entry.variants[FLOAT32]
+    if usual is None:
+        raise BundleError(f"{opened.path} does not say in its metadata what excess is usual; run `vae export` again")
+    listed = {key: entry.facts.get(key) for key in ("quantiles", "images")}
+    if name == FLOAT32 and listed != {"quantiles": usual.lists(), "images": usual.images}:
+        raise BundleError(f"{opened.path} tells another excess as usual than the manifest; download the bundle again")
+    most = None if variant.budget is None else variant.budget.area_under_curve
+    if most is not None and not (exact.area_under_curve or 0) - (variant.area_under_curve or 0) <= most + _ROUNDING:
+        raise BundleError(
+            f"{opened.path} has an area under the curve of {variant.area_under_curve}, that of {FLOAT32} is "
+            f"{exact.area_under_curve}, budget {most:g} less"
+        )
 
 
 def _compare(
@@ -223,6 +244,10 @@ def _rows_per_second(files: list[OnnxModel], inputs: list[Values]) -> list[float
 
 def _size(count: int) -> str:
     return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONG else f"{text[:_START]}... ({len(text):,} characters: see --json)"
 
 
 def _printable(text: str) -> str:

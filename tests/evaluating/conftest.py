@@ -45,11 +45,34 @@ MANIFEST: dict[str, Any] = {
                 },
                 "int8": {"file": "decoder/model_quantized.onnx", **PRICE},
             },
-        }
+        },
+        "scorer": {
+            "input": "image uint8[batch, 28, 28]",
+            "outputs": [f"{name} float32[batch]" for name in ("excess", "reconstruction", "kl")],
+            "test_data": "scorer/test_data_set_0",
+            "variants": {
+                "float32": {
+                    "file": "scorer/model.onnx",
+                    "largest_difference": {"keras": {"excess": 9e-5}, "reference": {"excess": 4e-5}},
+                    "area_under_curve": 0.8138,
+                },
+                "int8": {
+                    "file": "scorer/model_quantized.onnx",
+                    "largest_difference": {"excess": 4.9, "kl": 0.15},
+                    "mean_difference": {"excess": 0.33, "kl": 0.018},
+                    "area_under_curve": 0.8051,
+                    "budget": {"mean_difference": 2.0, "area_under_curve": 0.01},
+                },
+            },
+            "images": 333,
+            "quantiles": {"all": list(range(1001))},
+        },
     },
     "files": [
         {"path": "decoder/model.onnx", "bytes": 1615925, "sha256": "0" * 64},
         {"path": "decoder/model_quantized.onnx", "bytes": 422834, "sha256": "0" * 64},
+        {"path": "scorer/model.onnx", "bytes": 3328910, "sha256": "0" * 64},
+        {"path": "scorer/model_quantized.onnx", "bytes": 938807, "sha256": "0" * 64},
     ],
     "manifest_sha256": "0" * 64,
 }
@@ -57,9 +80,10 @@ MANIFEST: dict[str, Any] = {
 
 @pytest.fixture
 def exports(tmp_path: Path) -> Path:
-    """A folder with an encoder and a decoder of 2 latents, its renderer, and a generator."""
+    """A folder with an encoder and a decoder of 2 latents, their scorer, a renderer, and a generator."""
     onnx_models.save(onnx_models.encoder(), tmp_path / "exports" / "encoder")
     onnx_models.save(onnx_models.decoder(), tmp_path / "exports" / "decoder")
+    onnx_models.save(onnx_models.scorer(), tmp_path / "exports" / "scorer")
     onnx_models.save(surfaces.renderer(), tmp_path / "exports" / "renderer")
     onnx_models.save_bundle(tmp_path / "other", seed=1)
     (tmp_path / "other" / "decoder").rename(tmp_path / "exports" / "generator")

@@ -9,17 +9,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 from threadpoolctl import threadpool_limits
 
 from pipeline.data.binarise import binarise
 from pipeline.errors import DataError, FormatError, ModelError, ParamsError
 from pipeline.evaluating.definitions import GROUPS, MEANINGS, flatten
 from pipeline.evaluating.evaluate import evaluate
-from pipeline.inference import Decoder, Encoder
+from pipeline.evaluating.score_figures import score_figures
+from pipeline.inference import Decoder, Encoder, Scorer
 from pipeline.jobs.latents import prior
 from pipeline.measures.elbo import estimate
 from pipeline.measures.judge import open_judge
 from pipeline.measures.likelihood import estimate_likelihood
+from pipeline.measures.outliers import area_under_curve
 from pipeline.measures.samples import Comparison
 from pipeline.params import Evaluate
 from pipeline.shared.interface import IR_VERSION, OPSET
@@ -27,7 +30,7 @@ from tests import onnx_models
 from tests.evaluating.conftest import STATS, save_judge
 
 ROOT = Path(__file__).parent.parent.parent
-PARAMS = Evaluate(samples=2, importance_samples=4, neighbours=5, seed=3)
+PARAMS = Evaluate(samples=2, importance_samples=4, neighbours=5, strangers=None, seed=3)
 
 
 @pytest.fixture
@@ -230,11 +233,55 @@ def test_a_model_without_numbers_leaves_no_figures(exports: Path, prepared: Path
     assert list(reports.iterdir()) == []
 
 
-@pytest.mark.parametrize("half", ["encoder", "decoder"])
+@pytest.mark.parametrize("half", ["encoder", "decoder", "scorer"])
 def test_a_missing_model_is_named(half: str, exports: Path, prepared: Path, reports: Path) -> None:
     (exports / half / "model.onnx").unlink()
     with pytest.raises(ModelError, match=f"{half}/model.onnx was not found"):
         run(exports, prepared, reports)
+    assert list(reports.iterdir()) == []
+
+
+def test_a_bundle_without_a_scorer_says_to_export_again(exports: Path, prepared: Path, reports: Path) -> None:
+    shutil.rmtree(exports / "scorer")
+    with pytest.raises(ModelError, match="holds no scorer, which older releases did not export; run `vae export` aga"):
+        run(exports, prepared, reports)
+    assert list(reports.iterdir()) == []
+
+
+def test_the_scorer_tells_test_digits_from_strange_ones(exports: Path, prepared: Path, reports: Path) -> None:
+    scores = run(exports, prepared, reports)["scores"]
+    images, labels = (np.load(prepared / f"test_{name}.npy") for name in ("images", "labels"))
+    expected = score_figures(Scorer(exports / "scorer"), images, labels, {}, seed=3)
+    assert scores == {"images": 600, **expected}
+    card = (exports / "README.md").read_text()
+    assert f"| Upside down | {scores['upside_down']['area_under_curve']:.4f} | " in card
+
+
+def test_strangers_are_another_pile(exports: Path, prepared: Path, reports: Path, tmp_path: Path) -> None:
+    (tmp_path / "pile").mkdir()
+    for number in range(12):
+        Image.fromarray(np.full((28, 28), 20 * number, np.uint8)).save(tmp_path / "pile" / f"{number:02}.png")
+    pile = np.stack([np.full((28, 28), 20 * number, np.uint8) for number in range(12)])
+    params = PARAMS.model_copy(update={"strangers": str(tmp_path / "pile")})
+    found = evaluate(params, exports, prepared, exports.parent / "judge", reports / "metrics.json")["scores"]
+    assert list(found)[-1] == "strangers"
+    images = np.load(prepared / "test_images.npy")
+    scorer = Scorer(exports / "scorer")
+    expected = area_under_curve(scorer(images).excess, scorer(pile).excess)
+    assert found["strangers"]["area_under_curve"] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("strangers", "complaint"), [("pile", "pile was not found"), ("notes.txt", r"notes\.txt starts with .*; expected")]
+)
+def test_strangers_that_can_not_be_read_are_named(
+    strangers: str, complaint: str, exports: Path, prepared: Path, reports: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("no image\n")
+    params = PARAMS.model_copy(update={"strangers": str(tmp_path / strangers)})
+    with pytest.raises(DataError, match=complaint) as refused:
+        evaluate(params, exports, prepared, exports.parent / "judge", reports / "metrics.json")
+    assert "\n" not in str(refused.value)
     assert list(reports.iterdir()) == []
 
 
@@ -288,6 +335,7 @@ def test_no_batch_job_loads_a_training_framework(exports: Path, prepared: Path, 
     commands = [
         "encode prepared/test_images.npy --output latents --encoder exports/encoder",
         "generate --latents latents --output samples --decoder exports/decoder",
+        "score prepared/test_images.npy --output scores --scorer exports/scorer",
         "evaluate exports --prepared prepared --judge judge --params params.yaml",
     ]
     params = (ROOT / "params.yaml").read_text()
@@ -296,7 +344,7 @@ def test_no_batch_job_loads_a_training_framework(exports: Path, prepared: Path, 
         [sys.executable, "-c", LOADED, *commands], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     *printed, loaded = result.stdout.splitlines()
-    assert len(printed) == 5  # two for each batch job
+    assert len(printed) == 7  # two for each batch job
     assert loaded == "[]"
 
 

@@ -99,7 +99,8 @@ def write_manifest(exports: Path, latent_dim: int, **changes: Any) -> None:
     }
     validation = {"negative_elbo": float(METADATA["validation_negative_elbo"])}
     more = {"renderer": renderer, "validation": validation} | changes
-    onnx_models.write_manifest(exports, ["encoder", "decoder"], latent_dim, **more)
+    roles = [role for role in ("encoder", "decoder", "scorer") if (exports / role).is_dir()]
+    onnx_models.write_manifest(exports, roles, latent_dim, **more)
 
 
 def encode_test_digits(exports: Path, prepared: Path, output: Path) -> None:

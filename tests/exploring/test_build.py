@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +22,6 @@ from pipeline.exploring import node
 from pipeline.exploring.build import build
 from pipeline.exploring.node import SITE, ToolError
 from pipeline.exploring.serve import POLICY
-from pipeline.inference.bundle import open_bundle
-from pipeline.inference.usual import Usual
 from pipeline.measures.elbo import kl_per_latent
 from tests import onnx_models
 from tests.exploring.conftest import Material, need_node, write_manifest
@@ -178,19 +175,16 @@ def test_the_page_says_how_well_the_model_fits_where_the_bundle_does(
 
 
 def test_the_page_knows_what_excess_is_usual_where_the_bundle_does(
-    material: Make, site: Callable[[int], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    material: Make, site: Callable[[int], Path], tmp_path: Path
 ) -> None:
     assert json.loads((site(20) / "site.json").read_text())["usual"] is None
     of = material(20)
-    usual = Usual.of(np.random.default_rng(0).gamma(9, 10, 500))
-    about = open_bundle(of.exports)
-    scorer = replace(about.models["encoder"], facts={"quantiles": usual.lists(), "images": usual.images})
-    about = replace(about, models={**about.models, "scorer": scorer})
-    monkeypatch.setattr("pipeline.exploring.build.open_bundle", lambda _: about)
-    build(of.exports, of.latents, of.prepared, tmp_path / "web")
+    exports = onnx_models.add_scorer(shutil.copytree(of.exports, tmp_path / "exports"), 20)
+    write_manifest(exports, 20)
+    build(exports, of.latents, of.prepared, tmp_path / "web")
     told = json.loads((tmp_path / "web/site.json").read_text())["usual"]
-    assert told["images"] == 500
-    assert told["quantiles"] == pytest.approx(usual.quantiles["all"], abs=0.0051)
+    assert told["images"] == 1001
+    assert told["quantiles"] == pytest.approx(np.linspace(0, 1000, 1001), abs=0.0051)
 
 
 def test_latents_of_another_model_are_refused(material: Make, tmp_path: Path) -> None:

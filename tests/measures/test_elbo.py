@@ -6,11 +6,11 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import norm
+from scipy.stats import bernoulli, norm
 
 from pipeline.inference import Decoder, Encoder
 from pipeline.measures import elbo as module
-from pipeline.measures.elbo import Elbo, binary_cross_entropy, estimate, kl_per_latent
+from pipeline.measures.elbo import Elbo, binary_cross_entropy, entropy, estimate, kl_per_latent
 from tests import onnx_models
 
 IMAGES = np.random.default_rng(5).integers(0, 256, (600, 28, 28), np.uint8)
@@ -45,6 +45,20 @@ def test_kl_is_the_mean_log_ratio_of_the_densities(mean: float, log_var: float) 
     ratio = norm.logpdf(z, mean, sigma) - norm.logpdf(z)
     (kl,) = kl_per_latent(np.array([mean]), np.array([log_var]))
     assert abs(kl - ratio.mean()) <= 5 * ratio.std() / math.sqrt(len(z)) + 1e-9
+
+
+@pytest.mark.parametrize("level", [0, 1, 51, 127, 254, 255])
+def test_the_entropy_of_an_image_is_that_of_its_pixels_as_coins(level: int) -> None:
+    images = np.zeros((2, 28, 28), np.uint8)
+    images[1, 3:7, 5:10] = level
+    assert entropy(images) == pytest.approx([0, 20 * bernoulli(level / 255).entropy()], rel=1e-12)
+
+
+def test_the_entropy_is_the_least_cross_entropy() -> None:
+    """That of an image with itself; any other probabilities have more (Gibbs' inequality)."""
+    x = IMAGES[:9].astype(np.float32) / 255
+    assert binary_cross_entropy(x, x) == pytest.approx(entropy(IMAGES[:9]), rel=1e-5)
+    assert (binary_cross_entropy(x, np.roll(x, 1, axis=0)) > entropy(IMAGES[:9])).all()
 
 
 def test_binary_cross_entropy_is_the_formula_in_float64() -> None:

@@ -33,6 +33,11 @@ METRICS: dict[str, Any] = {
         "prior": {"frechet_distance": 181.024, "recall": 0.121},
         "mixture": {"frechet_distance": 128.092, "recall": 0.221},
     },
+    "scores": {
+        "images": 600,
+        "turned": {"area_under_curve": 0.9401, "area_under_curve_negative_elbo": 0.9191, "caught": 0.1925},
+        "upside_down": {"area_under_curve": 0.8094, "area_under_curve_negative_elbo": 0.7846, "caught": 0.0599},
+    },
     "unheard": {"of": 0.4321, "remark": "<b>1 < 2 & 3</b>"},
 }
 ORIGIN = {
@@ -83,6 +88,7 @@ def save_inputs(folder: Path, latent_dim: int = 2) -> Inputs:
     (exports / "samples").mkdir()
     for name in ("prior", "mixture", "reconstructions"):
         Image.fromarray(np.zeros((112, 168), np.uint8)).save(exports / "samples" / f"{name}.png")
+    Image.fromarray(np.zeros((150, 700), np.uint8)).save(exports / "scores.png")
     prepared.mkdir()
     np.save(prepared / "test_images.npy", np.random.default_rng(6).integers(0, 256, (60, 28, 28), np.uint8))
     np.save(prepared / "test_labels.npy", (np.arange(60) % 10).astype(np.uint8))
@@ -156,21 +162,30 @@ def test_every_picture_can_be_seen_and_is_described(page: Page, written: Path) -
         assert kind == "data:image/png;base64"
         with Image.open(io.BytesIO(base64.b64decode(content))) as png:
             png.load()
-            assert (int(image["width"]), int(image["height"])) == (png.width // 2, png.height // 2)
+            times = 1 if png.size == (700, 150) else 2  # its letters are as small as they may be
+            assert (int(image["width"]), int(image["height"])) == (png.width // times, png.height // times)
             sizes.append(png.size)
         assert len(image["alt"]) > 30
     assert Counter(sizes)[(168, 112)] == 3
     paths = {"traversals.png", "interpolations.png"}
     drawn = {"close-up.png", "latents.png", "manifold.png", "training.png"} | paths
     assert {file.name for file in (written / "plots").iterdir()} == drawn
-    assert len(sizes) == 3 + len(drawn)
+    assert len(sizes) == 3 + 1 + len(drawn)
+
+
+def test_the_strangest_test_digits_are_shown_and_explained(page: Page) -> None:
+    text = " ".join(page.text.split())
+    assert "Unusual digits The strangest test digits The test digits with the largest excess" in text
+    assert "and how many of a hundred held-out digits have less." in text
+    assert "Upside down 0.8094 0.7846 6.0%" in text
+    assert "scorer/model_quantized.onnx int8 938,807 4.9 0.33 (2.0) 0.8051 (0.01)" in text
 
 
 def test_headings_captions_and_links_lead_through_the_page(page: Page) -> None:
     tags = Counter(tag for tag, _ in page.tags)
     assert tags["h1"] == tags["main"] == 1
     assert tags["caption"] == tags["table"] >= 7
-    assert tags["figcaption"] == tags["figure"] == tags["h3"] == 9
+    assert tags["figcaption"] == tags["figure"] == tags["h3"] == 10
     assert page.all("html") == [{"lang": "en-GB"}]
     places = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(places) == len(set(places))
@@ -203,7 +218,7 @@ def test_the_mixture_of_a_bundle_is_told_of(inputs: Inputs, reports: Path) -> No
 def test_any_number_of_latents_is_reported(latent_dim: int, tmp_path: Path) -> None:
     page = run(save_inputs(tmp_path, latent_dim), tmp_path / "reports")
     assert f"{latent_dim} latent{'s' if latent_dim > 1 else ''}, trained on" in page.text
-    assert len(page.all("img")) == 9
+    assert len(page.all("img")) == 10
 
 
 def test_equal_inputs_give_equal_bytes(inputs: Inputs, reports: Path, written: Path) -> None:
@@ -220,6 +235,7 @@ def test_equal_inputs_give_equal_bytes(inputs: Inputs, reports: Path, written: P
         ("training.json", r"training\.json was not found; run `vae train`"),
         ("exports/manifest.json", r"manifest\.json was not found; run `vae export`"),
         ("exports/samples/mixture.png", r"mixture\.png was not found; run `vae generate`"),
+        ("exports/scores.png", r"scores\.png was not found; run `vae score`"),
         ("prepared/test_labels.npy", r"test_labels\.npy was not found; run `vae prepare`"),
         ("curves/eval/loss.tsv", r"loss\.tsv was not found; run `vae train`"),
     ],

@@ -21,12 +21,16 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx.version_converter import convert_version
 
+from pipeline.exporting.check import GatherElements
+from pipeline.exporting.scorer import after_products, append_scores
 from pipeline.exporting.variants import write_fp16, write_int8
+from pipeline.inference import Scorer
 from pipeline.shared.interface import ROLES, VARIANT_FILES
+from pipeline.training.surface import LOGITS
 from tests import mixtures, onnx_models, surfaces
 from tests.runtimes import run_vectors
 
@@ -47,13 +51,15 @@ BUDGETS = {
     ("decoder", "int8"): 0.01,
     ("encoder", "fp16"): 0.01,
     ("decoder", "fp16"): 0.001,
+    ("scorer", "int8"): 2,
+    ("scorer", "fp16"): 0.2,
 }
 ART = " .:-=+*#%@"  # the snippets draw with these
 
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `encoder/` and `decoder/`, each with three models and test vectors, a mixture and a renderer."""
+    """A folder with encoder, decoder and scorer, each with three models and test vectors, a mixture and a renderer."""
     if given := os.environ.get("VAE_BUNDLE"):
         return Path(given).resolve()
     folder = tmp_path_factory.mktemp("bundle")
@@ -62,16 +68,35 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "encoder": rng.integers(0, 256, (500, 28, 28), np.uint8),
         "decoder": rng.standard_normal((500, 2)).astype(np.float32),
     }
-    for role, model in (("encoder", onnx_models.encoder()), ("decoder", onnx_models.decoder())):
+    inputs["scorer"] = inputs["encoder"]
+    models = {"encoder": onnx_models.encoder(), "decoder": onnx_models.decoder(), "scorer": scorer()}
+    for role, model in models.items():
         write_variants(onnx_models.save(model, folder / role), inputs[role])
         write_vectors(folder / role, inputs[role][:16])
+    onnx_models.write_manifest(folder / "scorer", ["scorer"])
     return surfaces.add(mixtures.add(folder))
+
+
+def scorer() -> onnx.ModelProto:
+    """What the exporter puts behind the logits and the latents of the small halves."""
+    latents = {"e_z_mean": "z_mean", "e_z_log_var": "z_log_var"}
+    whole = onnx.shape_inference.infer_shapes(onnx_models.scorer())
+    model = onnx.utils.Extractor(whole).extract_model(["image"], [*latents, LOGITS])
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [latents.get(name, name) for name in names]
+        node.name = node.output[0]  # as a converted model's have them
+    append_scores(model)
+    helper.set_model_props(model, {one.key: one.value for one in whole.metadata_props})
+    onnx.checker.check_model(model, full_check=True)
+    return model
 
 
 def write_variants(folder: Path, tensors: NDArray[Any]) -> None:
     source = folder / VARIANT_FILES["float32"]
-    write_int8(source, folder / VARIANT_FILES["int8"], onnx.load(source).graph.input[0].name, tensors)
-    write_fp16(source, folder / VARIANT_FILES["fp16"])
+    model = onnx.load(source)
+    write_int8(source, folder / VARIANT_FILES["int8"], model.graph.input[0].name, tensors)
+    write_fp16(source, folder / VARIANT_FILES["fp16"], after_products(model) if folder.name == "scorer" else ())
 
 
 def path_of(role: str, variant: str) -> str:
@@ -99,7 +124,8 @@ def reference_evaluator(bundle: Path, files: list[str]) -> Results:
     def run(model: Path, inputs: run_vectors.Inputs) -> list[NDArray[Any]]:
         # It knows DequantizeLinear from opset 19 on; for int8 nothing about it changed there.
         int8 = model.name == VARIANT_FILES["int8"]
-        evaluator = ReferenceEvaluator(convert_version(onnx.load(model), 19) if int8 else str(model))
+        proto = convert_version(onnx.load(model), 19) if int8 else str(model)
+        evaluator = ReferenceEvaluator(proto, new_ops=[GatherElements])
         with np.errstate(over="ignore"):  # its sigmoid exponentiates before it divides
             return list(evaluator.run(None, dict(inputs)))
 
@@ -197,8 +223,22 @@ def test_browser_snippet_draws_the_middle_digit(bundle: Path, tmp_path: Path) ->
     assert np.abs(np.reshape(rgba, (28, 28, 4))[..., 0] - middle_digit(bundle) * 255).max() <= 1.01
 
 
-def bundle_with(snippet: str, bundle: Path, folder: Path) -> Path:
-    shutil.copytree(bundle / "decoder", folder / "decoder")
+@pytest.mark.parametrize("snippet", ["score.py", "score.mjs"])
+def test_snippet_scores_a_bar_and_stripes(bundle: Path, tmp_path: Path, snippet: str) -> None:
+    folder = bundle_with(snippet, bundle, tmp_path, "scorer")
+    program = node() if snippet == "score.mjs" else installed_python("clean") or sys.executable
+    said = subprocess.run([program, snippet], cwd=folder, check=True, capture_output=True, text=True).stdout
+    bar, stripes = np.zeros((2, 28, 28), np.uint8)
+    bar[4:24, 12:16] = stripes[::2] = 255
+    scorer = Scorer(bundle / "scorer" / VARIANT_FILES["float32"])
+    excess = scorer(np.stack([bar, stripes])).excess
+    for line, nats, percentile in zip(said.splitlines(), excess, scorer.usual.percentile(excess), strict=True):
+        found = re.fullmatch(r"(\S+) nats, more than (\S+) % of the images held out", line)
+        assert [float(number) for number in found.groups()] == pytest.approx([nats, percentile], abs=0.16)
+
+
+def bundle_with(snippet: str, bundle: Path, folder: Path, role: str = "decoder") -> Path:
+    shutil.copytree(bundle / role, folder / role)
     shutil.copy(SNIPPETS / snippet, folder)
     (folder / "node_modules").symlink_to(HERE / "node_modules")
     return folder

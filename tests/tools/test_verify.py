@@ -14,8 +14,9 @@ import pytest
 from onnx import helper
 
 from pipeline.errors import ModelError
-from pipeline.inference import Decoder, Encoder
+from pipeline.inference import Decoder, Encoder, Scorer
 from pipeline.inference.manifest import write_manifest
+from pipeline.inference.usual import Usual
 from pipeline.shared.interface import HALVES, ROLES
 from pipeline.tools.verify import info, verify
 from tests import mixtures, onnx_models, painters, surfaces
@@ -27,6 +28,19 @@ FILES = [
     *(f"{role}/test_data_set_0/{name}.pb" for role in HALVES for name in ["input_0", "output_0"]),
     "encoder/test_data_set_0/output_1.pb",
 ]
+
+
+SCORER_FILES = [
+    *MODELS,
+    *(f"test_data_set_0/{name}.pb" for name in ["input_0", "output_0", "output_1", "output_2"]),
+    "manifest.json",
+]
+
+
+def sign_scorer(bundle: Path) -> None:
+    """The same where there is a scorer too."""
+    onnx_models.write_manifest(bundle / "scorer", ["scorer"])
+    onnx_models.write_manifest(bundle, [*HALVES, "scorer"])
 
 
 def sign(bundle: Path) -> None:
@@ -107,6 +121,98 @@ def test_all_sets_of_vectors_of_a_renderer_are_checked(bundle: Path) -> None:
     surfaces.sign(bundle)
     message = f"{bundle}/renderer/model.onnx does not reproduce the test vector of image: off by up to 1.0e-02"
     assert complaint(verify, bundle).startswith(message)
+
+
+def test_a_scorer_is_verified_with_the_bundle_and_alone(bundle: Path) -> None:
+    onnx_models.add_scorer(bundle)
+    report = verify(bundle)
+    assert [(one.model, one.variant) for one in report.checked[6:]] == [
+        ("scorer", variant) for variant in ("float32", "int8", "fp16")
+    ]
+    assert all(len(line) <= 80 for line in str(report).splitlines())
+    alone = verify(bundle / "scorer").checked
+    assert [one.file for one in alone] == MODELS
+    for one in alone:
+        assert one.mean_difference.keys() == {"excess", "reconstruction", "kl"}
+        assert 0 <= max(one.mean_difference.values()) <= one.budget
+    assert [one.model for one in verify(bundle / "decoder").checked] == ["decoder"] * 3
+
+
+@pytest.mark.parametrize("file", SCORER_FILES)
+def test_a_flipped_byte_in_a_scorer_is_refused(file: str, bundle: Path) -> None:
+    path = onnx_models.add_scorer(bundle) / "scorer" / file
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    for function, folder in (
+        (verify, bundle),
+        (verify, bundle / "scorer"),
+        (Scorer, bundle),
+        (Scorer, bundle / "scorer"),
+    ):
+        assert complaint(function, folder).startswith(f"{path} ")
+
+
+@pytest.mark.parametrize(("output", "number"), [("excess", 0), ("reconstruction", 1), ("kl", 2)])
+def test_a_scorer_that_does_not_reproduce_a_single_score_is_refused(output: str, number: int, bundle: Path) -> None:
+    vector = onnx_models.add_scorer(bundle) / f"scorer/test_data_set_0/output_{number}.pb"
+    scores = onnx.numpy_helper.to_array(onnx.load_tensor(vector)).copy()
+    scores[17] += 0.5
+    onnx_models.save_vector(scores, output, vector)
+    sign_scorer(bundle)
+    for folder in (bundle, bundle / "scorer"):
+        message = complaint(verify, folder)
+        assert message.startswith(f"{bundle}/scorer/model.onnx does not reproduce the test vector of {output}: off by ")
+
+
+OTHER = Usual.of(np.linspace(0, 2000, 1001)).facts()
+
+
+@pytest.mark.parametrize(
+    ("file", "facts", "message"),
+    [
+        ("model.onnx", OTHER, "tells another excess as usual than the manifest; download the bundle again"),
+        ("model.onnx", {"excess_images": "7"}, "tells another excess as usual than the manifest; download the bundle "),
+        ("model.onnx", {"excess_quantiles": "[]"}, "does not say in its metadata what excess is usual; run `vae exp"),
+        ("model_fp16.onnx", {"excess_images": "no"}, "does not say in its metadata what excess is usual; run `vae exp"),
+    ],
+)
+def test_a_scorer_with_other_quantiles_is_refused(file: str, facts: dict[str, str], message: str, bundle: Path) -> None:
+    """Its own may differ a little in each precision; the manifest has those of float32."""
+
+    def change(model: onnx.ModelProto) -> None:
+        helper.set_model_props(model, {one.key: one.value for one in model.metadata_props} | facts)
+
+    path = onnx_models.add_scorer(bundle) / "scorer" / file
+    listed = json.loads((bundle / "scorer/manifest.json").read_text())["models"]
+    rewrite(path, change)
+    onnx_models.write_manifest(bundle / "scorer", ["scorer"], models=listed)
+    assert complaint(verify, bundle / "scorer").startswith(f"{path} {message}")
+
+
+@pytest.mark.parametrize(("area", "passes"), [(0.81, True), (0.79, True), (0.7899, False), (0, False)])
+def test_a_scorer_that_costs_more_area_under_the_curve_than_its_budget_is_refused(
+    area: float, passes: bool, bundle: Path
+) -> None:
+    folder = onnx_models.add_scorer(bundle) / "scorer"
+    models = json.loads((folder / "manifest.json").read_text())["models"]
+    models["scorer"]["variants"]["int8"]["area_under_curve"] = area
+    onnx_models.write_manifest(folder, ["scorer"], models=models)
+    if passes:
+        verify(folder)
+    else:
+        message = f"has an area under the curve of {float(area)}, that of float32 is 0.8, budget 0.01 less"
+        assert complaint(verify, folder) == f"{folder}/model_quantized.onnx {message}"
+
+
+@pytest.mark.parametrize("area", ["0.8", -1, None])
+def test_an_area_under_the_curve_that_is_none_is_refused(area: object, bundle: Path) -> None:
+    folder = onnx_models.add_scorer(bundle) / "scorer"
+    models = json.loads((folder / "manifest.json").read_text())["models"]
+    models["scorer"]["variants"]["fp16"]["area_under_curve"] = area
+    onnx_models.write_manifest(folder, ["scorer"], models=models)
+    wanted = "needs models.scorer.variants.fp16.area_under_curve as a number from 0 on, found "
+    assert complaint(verify, folder).startswith(f"{folder}/manifest.json {wanted}")
 
 
 def test_a_model_of_a_new_role_is_verified_by_its_entry_in_the_table(
@@ -311,6 +417,18 @@ def test_info_is_what_the_file_says(good: Path) -> None:
     assert about.outputs == ("z_mean float32[batch, 2]", "z_log_var float32[batch, 2]")
     assert about.metadata == {"role": "encoder", "operations_per_image": str(2 * (784 + 4) * onnx_models.UNITS)}
     assert "role                  encoder" in str(about).splitlines()
+
+
+def test_info_is_readable_where_the_metadata_hold_thousands_of_numbers(tmp_path: Path) -> None:
+    usual = Usual.of(np.linspace(0, 1000, 7001), (np.arange(7001) % 10).astype(np.uint8))
+    model = onnx_models.scorer()
+    helper.set_model_props(model, {one.key: one.value for one in model.metadata_props} | usual.facts())
+    about = info(onnx_models.save(model, tmp_path))
+    (line,) = (line for line in str(about).splitlines() if line.startswith("excess_quantiles"))
+    told = about.metadata["excess_quantiles"]
+    assert line == f'excess_quantiles  {{"all":[0.0,1.0,... ({len(told):,} characters: see --json)'
+    assert Usual.read(about.metadata).lists() == usual.lists()
+    assert all(len(line) <= 80 for line in str(about).splitlines() if not line.startswith(("sha256", "file")))
 
 
 def test_info_prints_no_control_characters(tmp_path: Path) -> None:
