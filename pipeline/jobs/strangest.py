@@ -19,14 +19,14 @@ def draw_strangest(kept: Columns, reconstructions: Pixels, classes: Sequence[str
     """A sheet of images, strangest first, row by row: uint8 `[height, width]`.
 
     Args:
-        kept: `image` uint8 `[n, 28, 28]`, `index`, `label`, `excess` and `percentile` `[n]`, n at least 1.
+        kept: `image` uint8 `[n, 28, 28]`, `index`, `label`, `excess` and `percentile` `[n]`; n is 0 if all are bad.
         reconstructions: uint8 `[n, 28, 28]`.
         classes: names of the labels, if they have any.
     """
     from PIL import Image, ImageDraw, ImageFont  # noqa: PLC0415  (for jobs that draw alone)
 
     count = len(kept["image"])
-    columns = min(count, _ACROSS)
+    columns = max(1, min(count, _ACROSS))
     side = _TIMES * reconstructions.shape[1]
     width, height = 2 * side + _GAP, side + 2 * _LINE + _GAP
     head = 2 * _LINE + _GAP
