@@ -1,8 +1,10 @@
+import itertools
 import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from pipeline.errors import FormatError, ModelError, OutputError
 from pipeline.inference import Decoder, Encoder, Scorer
@@ -320,22 +322,57 @@ def test_a_limit_counts_for_the_picture_too(scorer: Scorer, images: Pixels, fold
     assert picture(folder) == expected_picture(scorer, images[:290], 5)
 
 
-def test_captions_name_row_class_excess_and_percentile() -> None:
-    from pipeline.jobs.strangest import _captions  # noqa: PLC0415  (what a picture says can't be read from it)
+@dataclass
+class Caption:
+    """A text of a picture, and where it lies: from left to right, at a height."""
 
-    kept = {
-        "index": np.array([1_234_567, 8, 9]),
-        "label": np.array([0, -1, 7]),
-        "excess": np.float32([1234.5, 80, 3]),
-        "percentile": np.float32([99.95, 99.5, 0]),
-    }
-    classes = ("a class of a very long name",)
-    said = [[text for text, _ in _captions(kept, place, classes)] for place in range(3)]
-    assert said == [
-        ["1,234,567 a class of a ver", "1,234 nats, >99.9 %"],
-        ["8 ", "80 nats, 99.5 %"],
-        ["9 7", "3 nats, 0.0 %"],
+    text: str
+    left: float
+    right: float
+    top: float
+
+
+@pytest.fixture
+def captions(monkeypatch: pytest.MonkeyPatch) -> list[Caption]:
+    """Those of the pictures that are drawn from here on."""
+    written: list[Caption] = []
+    write = ImageDraw.ImageDraw.text
+
+    def note(self: Any, place: tuple[float, float], text: str, *how: Any) -> None:
+        left, _, right, _ = self.textbbox(place, text, font=how[-1])
+        written.append(Caption(text, left, right, place[1]))
+        write(self, place, text, *how)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", note)
+    return written
+
+
+def draw(classes: tuple[str, ...], **kept: list[float]) -> None:
+    count = len(kept["index"])
+    images = np.zeros((count, 28, 28), np.uint8)
+    draw_strangest({**{name: np.array(values) for name, values in kept.items()}, "image": images}, images, classes)
+
+
+def test_captions_say_row_class_excess_and_percentile(captions: list[Caption]) -> None:
+    draw(("cat", "dog"), index=[1_234_567, 8, 9], label=[0, -1, 7], excess=[1234.6, 80, 3], percentile=[99.95, 99.5, 0])
+    assert [caption.text for caption in captions] == [
+        "The 3 strangest, and what the model makes of them",
+        "row and class; excess, percentile among held-out images",
+        *("1,234,567 cat", "1,235 nats, >99.9 %"),
+        *("8", "80 nats, 99.5 %"),
+        *("9 7", "3 nats, 0.0 %"),
     ]
+
+
+@pytest.mark.parametrize("name", ["a class of a very long name", "two\nlines", "Sh\udcffirt", "\u65e5\u672c\u8a9e", ""])
+def test_captions_do_not_touch_each_other(name: str, captions: list[Caption]) -> None:
+    rows = {"index": [9_876_543_210] * 12, "label": [0] * 12, "excess": [98_765.0] * 12, "percentile": [99.99] * 12}
+    draw((name,), **rows)
+    for one, other in itertools.pairwise(sorted(captions[2:], key=lambda caption: (caption.top, caption.left))):
+        assert "\n" not in one.text
+        assert one.top != other.top or one.right < other.left
+    assert all("9,876,543,210" in caption.text for caption in captions[2::2])
+    assert {caption.text for caption in captions[3::2]} == {"98,765 nats, >99.9 %"}
 
 
 # Ended and gone on with
