@@ -186,6 +186,12 @@ def add_scorer(bundle: Path, latent_dim: int = 2, seed: int = 0) -> Path:
     return write_manifest(bundle, [*HALVES, SCORER.role], latent_dim)
 
 
+def put_scorer(bundle: Path, latent_dim: int = 2, seed: int = 0, usual: NDArray[np.floating] | None = None) -> Path:
+    """Put the scorer of the bundle's halves beside them, which no manifest lists; returns the bundle."""
+    save(scorer(latent_dim, seed, usual), bundle / SCORER.folder)
+    return bundle
+
+
 def save_vectors(model: onnx.ModelProto, folder: Path, latent_dim: int = 2) -> None:
     """Write input and outputs of a model, 32 rows, as NumPy has them."""
     generator = np.random.default_rng(3)

@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline.errors import OutputError
 from pipeline.jobs.encode import EncodeJob
 from pipeline.jobs.parts import Array, Columns
+from pipeline.jobs.score import ScoreJob
 from pipeline.sources.rows import Rows
 
 ROWS = 256  # of a part
@@ -49,6 +50,19 @@ class SmallParts(EncodeJob):
         if not self.apart:
             return super().arithmetic()
         return node()
+
+
+@dataclass(frozen=True)
+class SmallScores(ScoreJob):
+    """`score`, 256 rows a part."""
+
+    @property
+    def rows_per_stretch(self) -> int:
+        return 64
+
+    @property
+    def rows_per_part(self) -> int:
+        return ROWS
 
 
 def node() -> str:

@@ -33,8 +33,8 @@ def vae(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subpro
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with bundles of both halves and their renderer."""
-    return surfaces.add(onnx_models.save_bundle(tmp_path_factory.mktemp("models") / "exports"))
+    """A folder with bundles of both halves, their renderer and their scorer."""
+    return onnx_models.put_scorer(surfaces.add(onnx_models.save_bundle(tmp_path_factory.mktemp("models") / "exports")))
 
 
 @pytest.fixture
@@ -108,6 +108,9 @@ def test_version() -> None:
         (["generate", "-o", "x", "--count", "1", "--size", "7"], "x>=8"),
         (["generate", "-o", "x", "--count", "1", "--size", "28", "--softness", "0.04"], "0.05<=x<=10"),
         (["reconstruct", "images.npy", "-o", "x", "--size", "28", "--softness", "11"], "0.05<=x<=10"),
+        (["score", "images.npy", "-o", "x", "--most", "1001"], "0<=x<=1000"),
+        (["score", "images.npy", "-o", "x", "--most", "-1"], "0<=x<=1000"),
+        (["score", "images.npy"], "--output"),
         (["encode", "images.npy"], "--output"),
         (["encode", "-o", "x"], "Missing argument 'images'"),
         (["reconstruct", "images.npy", "-o", "x", "--workers", "0"], "x>=1"),
@@ -137,6 +140,7 @@ def test_wrong_usage_exits_with_2(arguments: list[str], complaint: str) -> None:
         (["judge", "nowhere", "--params", PARAMS], "error: nowhere/source.json was not found; run `vae download`"),
         (["encode", "nothing.npy", "-o", "x"], "error: exports/encoder was not found"),
         (["generate", "--count", "1", "-o", "x"], "error: exports/decoder was not found"),
+        (["score", "nothing.npy", "-o", "x"], "error: exports/scorer was not found"),
         (["download", "--params", PARAMS, "--mirror", "htp://x"], "error: htp://x is no mirror; expected a folder or"),
         (["evaluate", "--params", PARAMS], "error: exports/encoder was not found"),
         (["verify"], "error: exports/manifest.json was not found; expected a folder that `vae export` wrote"),
@@ -218,6 +222,10 @@ def test_a_flipped_byte_of_the_models_is_one_line_and_leaves_nothing(tmp_path: P
         (["encode", "digits", "-o", "out"], 9, ["out"]),
         (["encode", "digits", "-o", "out", "--labels", "labels.npy", "--limit", "4"], 4, ["out"]),
         (["encode", "digits/*.png", "-o", "x.npz", "--precision", "int8"], 9, ["x.npz", "x.npz.manifest.json"]),
+        (["score", "digits", "-o", "out"], 9, ["out"]),
+        (["score", "digits", "-o", "out", "--most", "3", "--latents", "--labels", "labels.npy"], 9, ["out", "out.png"]),
+        (["score", "digits", "-o", "x.npz", "--most", "99"], 9, ["x.npz", "x.npz.manifest.json", "x.npz.png"]),
+        (["score", "digits", "-o", "x.npy", "--limit", "4"], 4, ["x.npy", "x.npy.manifest.json"]),
         (["reconstruct", "digits", "-o", "out", "--format", "png"], 9, ["out", "out.png"]),
         (["generate", "--count", "5", "--seed", "3", "-o", "x.npy"], 5, ["x.npy", "x.npy.manifest.json", "x.npy.png"]),
         (["generate", "--latents", "z.npy", "--originals", "digits", "-o", "out"], 9, ["out", "out.png"]),
@@ -299,7 +307,7 @@ def test_the_sampler_is_the_prior_where_a_file_lies_alone_and_this_is_said(
     assert Path("default.npy").read_bytes() == Path("prior.npy").read_bytes()
 
 
-@pytest.mark.parametrize("command", ["encode", "reconstruct"])
+@pytest.mark.parametrize("command", ["encode", "reconstruct", "score"])
 def test_rows_that_are_set_aside_make_the_exit_status_3(command: str, here: Path) -> None:
     (here / "digits" / "0004.png").write_bytes(b"not a picture")
     result = call(command, "digits", "-o", "out", "--on-error", "quarantine", "--json")
@@ -321,6 +329,7 @@ def test_latents_that_are_set_aside_make_the_exit_status_3(here: Path) -> None:
     [
         ["encode", "digits", "-o", "out"],
         ["reconstruct", "digits", "-o", "x.npy"],
+        ["score", "digits", "--most", "3", "--latents", "-o", "out"],
         ["generate", "--count", "9", "-o", "out"],
         ["generate", "--latents", "z.npy", "--originals", "digits", "-o", "out"],
     ],

@@ -39,6 +39,7 @@ ROWS = 250_000  # 4 parts
 ENCODE = ["encode", "images.npy", "--encoder", "encoder", "-o", "job/out", "--json"]
 SPACE = "job/.out.partial"
 GENERATE = ["generate", "--count", "140000", "--decoder", "decoder", "-o", "job/out", "--json"]
+SCORE = ["score", "images.npy", "--limit", "140000", "--most", "20", "--scorer", "scorer", "-o", "job/out", "--json"]
 
 
 def vae(*arguments: str, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -104,7 +105,7 @@ def sparse_pile(path: Path, rows: int) -> Path:
 
 @dataclass(frozen=True)
 class Bench:
-    """Models and images in `folder`, and what the two jobs leave there uninterrupted."""
+    """Models and images in `folder`, and what the jobs leave there uninterrupted."""
 
     folder: Path
     whole: dict[str, dict[str, str]]
@@ -117,9 +118,10 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     folder = tmp_path_factory.mktemp("bench")
     onnx_models.save(onnx_models.encoder(), folder / "encoder")
     onnx_models.save(onnx_models.decoder(), folder / "decoder")
+    onnx_models.put_scorer(folder)
     sparse_pile(folder / "images.npy", ROWS)
     whole, seconds, parts = {}, {}, {}
-    for command in (ENCODE, GENERATE):
+    for command in (ENCODE, GENERATE, SCORE):
         done = vae(*command, cwd=folder)
         assert done.returncode == 0, done.stderr
         summary = json.loads(done.stdout)
@@ -137,7 +139,7 @@ def place(bench: Bench, tmp_path: Path) -> Path:
 
 
 def furnish(folder: Path, bench: Bench) -> Path:
-    for name in ("encoder", "decoder", "images.npy"):
+    for name in ("encoder", "decoder", "scorer", "images.npy"):
         (folder / name).symlink_to(bench.folder / name)
     return folder
 
@@ -213,17 +215,25 @@ def test_a_job_that_is_killed_at_random_moments_goes_on_and_leaves_the_same_byte
         return found
 
     with ThreadPoolExecutor() as pool:
-        found = list(pool.map(kill_again_and_again, (ENCODE, GENERATE), (3, 2), (1, 2)))
+        found = list(pool.map(kill_again_and_again, (ENCODE, GENERATE, SCORE), (3, 2, 2), (1, 2, 5)))
     assert all(any(runs) for runs in found), found  # kills between the parts, not only before the first
 
 
+DECODE = ["generate", "--latents", "z.npy", "--decoder", "decoder"]
+RANK = ["score", "pictures", "--scorer", "scorer", "--most", "3"]  # a picture of what all parts have kept
+
+
 @pytest.mark.parametrize(
-    ("form", "earlier"),
-    [("out", False), ("out", True), ("x.npz", False), ("file://{}/job/out", False), ("file://{}/job/x.npz", False)],
-    ids=["a folder", "a folder in place of an earlier one", "a file", "a folder on a store", "a file on a store"],
+    ("job", "form", "earlier"),
+    [
+        *((DECODE, form, False) for form in ("out", "x.npz", "file://{}/job/out", "file://{}/job/x.npz")),
+        *((RANK, form, False) for form in ("out", "x.npz", "file://{}/job/out")),
+        (DECODE, "out", True),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else {True: "in place of an earlier one"}.get(value, value),
 )
 def test_a_job_that_is_killed_at_any_step_goes_on_and_leaves_the_same_bytes(
-    form: str, earlier: bool, place: Path
+    job: list[str], form: str, earlier: bool, place: Path
 ) -> None:
     """Before each change to the file system a copy is taken: what a kill would leave at that moment."""
     output = form.format(place) if "://" in form else f"job/{form}"
@@ -231,12 +241,15 @@ def test_a_job_that_is_killed_at_any_step_goes_on_and_leaves_the_same_bytes(
     np.save(place / "earlier.npy", z[:9])
     z[7] = np.nan  # for a file of rows that were set aside
     np.save(place / "z.npy", z)
-    options = ["--on-error", "quarantine", "--decoder", "decoder", "-o", output, "--json"]
+    (place / "pictures").mkdir()
+    for row, image in enumerate(np.random.default_rng(0).integers(0, 256, (9, 28, 28), np.uint8)):
+        (place / f"pictures/{row}.png").write_bytes(b"no picture" if row == 7 else png(image))
+    options = ["--on-error", "quarantine", "-o", output, "--json"]
     if earlier:
-        assert again("generate", "--latents", "earlier.npy", *options, cwd=place)[0] == 0
+        assert again(*[word.replace("z.npy", "earlier.npy") for word in job], *options, cwd=place)[0] == 0
     else:
         (place / "job").mkdir()
-    command = ["generate", "--latents", "z.npy", *options]
+    command = [*job, *options]
     script = "import sys; from tests.test_faults import copy_before_each_step as run; run(*sys.argv[1:])"
     arguments = [sys.executable, "-c", script, str(place), *command]
     done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)

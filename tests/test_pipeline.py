@@ -158,8 +158,8 @@ def test_another_repository_takes_a_model_verifies_it_and_works_with_it(reposito
     images = np.load(repository.folder / "data/prepared/test_images.npy")[:50]
     np.save(stranger.folder / "pile.npy", images)
     stranger.vae("score", "pile.npy", "--scorer", "scorer", "-o", "scores")
-    found = pq.read_table(stranger.folder / "scores")["excess"].to_numpy()
-    assert np.array_equal(found, pq.read_table(repository.folder / "exports/scores")["excess"].to_numpy()[:50])
+    found = pq.read_table(stranger.folder / "scores")["score"].to_numpy()
+    assert np.array_equal(found, pq.read_table(repository.folder / "exports/scores")["score"].to_numpy()[:50])
 
 
 def test_a_change_of_what_a_picture_shows_scores_again_and_reports(repository: Repository) -> None:

@@ -21,7 +21,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (300, 28, 28), dtype=np.uint8
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return onnx_models.save_bundle(tmp_path_factory.mktemp("models") / "exports")
+    return onnx_models.put_scorer(onnx_models.save_bundle(tmp_path_factory.mktemp("models") / "exports"))
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +62,8 @@ def test_every_pile_is_encoded_from_a_store_to_a_store_as_on_a_disk(name: str, h
         ["generate", "--count", "300", "-o", "out"],
         ["generate", "--count", "30", "-o", "out", "--format", "png"],
         ["reconstruct", "pile.npy", "-o", "x.npy"],
+        ["score", "pile.npy", "--most", "9", "--latents", "-o", "out"],
+        ["score", "pile.npy", "--most", "9", "-o", "x.npz"],
     ],
 )
 def test_every_form_of_result_is_put_on_a_store_as_on_a_disk(arguments: list[str], here: Path, s3: str) -> None:

@@ -6,8 +6,6 @@ convert -> prove float32 -> derive variants -> price them -> fit and prove the m
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import shutil
 from dataclasses import dataclass
@@ -30,17 +28,17 @@ from pipeline.exporting.check import (
     refuse,
     structure,
 )
-from pipeline.exporting.describe import count_operations, describe, write_vectors
+from pipeline.exporting.describe import describe_files, digest
 from pipeline.exporting.manifest import describe_model, write_manifests
-from pipeline.exporting.mixture import MIXTURE_OPERATORS, GaussianMixture, fit_mixture, write_mixture
+from pipeline.exporting.mixture import MIXTURE_OPERATORS, GaussianMixture, draw_inputs, fit_mixture, write_mixture
 from pipeline.exporting.price import BUDGETS, Price, price
-from pipeline.exporting.renderer import RENDERER_OPERATORS, VIEWS, prove_renderer, view_inputs
+from pipeline.exporting.renderer import RENDERER_OPERATORS, prove_renderer
 from pipeline.exporting.scorer import SCORER_BUDGETS, SCORER_OPERATORS, ScorerPrice, after_products, price_scorer
 from pipeline.exporting.variants import write_fp16, write_int8
+from pipeline.exporting.vectors import write_vectors
 from pipeline.inference.appearance import Appearance
 from pipeline.inference.manifest import Manifest, Tolerance
-from pipeline.inference.model import OnnxModel
-from pipeline.inference.session import Decoder, Encoder, Scorer
+from pipeline.inference.session import Decoder, Encoder
 from pipeline.measures.elbo import Elbo, estimate
 from pipeline.shared.interface import (
     DECODER,
@@ -50,15 +48,11 @@ from pipeline.shared.interface import (
     IMAGE_SHAPE,
     IR_VERSION,
     MIXTURE,
-    MODEL_FILE,
-    OPERATIONS,
     OPSET,
     RENDERER,
     ROLES,
     SCORER,
-    TEST_DATA,
     VARIANT_FILES,
-    test_data,
 )
 from pipeline.training.scorer import build_scorer
 from pipeline.training.weights import latent_dim_of, load_half, read_origin
@@ -75,8 +69,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_VECTORS = 64  # rows of the test vectors
-_RENDERED = 4  # of those of the renderer
 _OF_WHAT = ("model", "train", "sharpen")  # parameters by which a bundle is known, of those that it has
 
 Files = dict[str, dict[str, "Path"]]  # by variant and role
@@ -151,7 +143,7 @@ def write_bundle(
         {},
         package_version=__version__,
         data=trained.origin["data"],
-        params_sha256=_digest({name: trained.origin[name] for name in _OF_WHAT if name in trained.origin}),
+        params_sha256=digest({name: trained.origin[name] for name in _OF_WHAT if name in trained.origin}),
         opset=OPSET,
         ir_version=IR_VERSION,
         validation={**elbo.figures(), "images": len(validation)},
@@ -167,11 +159,10 @@ def write_bundle(
     }
     # Of a decoder whose encoder lies elsewhere, and tells of another decoder.
     through = {} if ENCODER.role in without else {FLOAT32: elbo, **{name: one.elbo for name, one in prices.items()}}
-    _describe_files(files, about, roles, through, own)
+    describe_files(files, about, roles, through, own)
     _check_structure(files)
-    _write_vectors(
-        {role: folder / one.folder for role, one in roles.items()}, encoder, decoder, mixture, validation, params.seed
-    )
+    folders = {role: folder / one.folder for role, one in roles.items()}
+    write_vectors(folders, encoder, decoder, mixture, validation, params.seed)
     facts = {MIXTURE.role: mixture.facts()}
     variants = {role: {name: one.variant(name, role) for name, one in prices.items()} for role in HALVES}
     if scored:
@@ -180,7 +171,7 @@ def write_bundle(
     entries = {}
     for role, one in roles.items():
         if role in without:
-            shutil.rmtree(folder / one.folder)
+            shutil.rmtree(folders[role])
         else:
             entries[role] = describe_model(one, proofs[role], variants.get(role, {}), facts.get(role))
     return write_manifests(folder, about, entries)
@@ -252,55 +243,15 @@ def _price_scorer(
     return prices
 
 
-def _mixture_inputs(latent_dim: int, seed: int) -> list[NDArray[np.float32]]:
-    generator = np.random.default_rng(seed)
-    rows = max(BATCH_SIZES)
-    return [generator.random(rows, np.float32), generator.standard_normal((rows, latent_dim), np.float32)]
-
-
 def _prove_mixture(mixture: GaussianMixture, file: Path, tolerance: Tolerance, seed: int) -> Proof:
     """Against NumPy and ONNX's evaluator."""
     by_numpy = {"numpy": lambda *batch: {"z": mixture.sample(*batch)}}
-    tensors = _mixture_inputs(mixture.latent_dim, seed)
+    tensors = draw_inputs(mixture.latent_dim, max(BATCH_SIZES), seed)
     proof = prove(file, MIXTURE, by_numpy, tensors, tolerance, MIXTURE_OPERATORS)
     check_proofs({MIXTURE.role: proof})
     nats = mixture.log_likelihood
     log.info("log-likelihood of validation latents: mixture %.3f nats, prior %.3f", nats["mixture"], nats["prior"])
     return proof
-
-
-def _describe_files(
-    files: Files,
-    about: Manifest,
-    roles: Mapping[str, Interface],
-    elbos: Mapping[str, Elbo],
-    own: Mapping[str, Mapping[str, Mapping[str, str]]],
-) -> None:
-    """Let every file say what it is and where it comes from, its ELBO, and, by variant and role, what is its `own`."""
-    assert about.data is not None  # noqa: S101
-    origins = {
-        "package_version": __version__,
-        "latent_dim": str(about.latent_dim),
-        "data_source": about.data["source"],
-        "data_sha256": _digest(about.data["files"]),
-        "params_sha256": str(about.params_sha256),
-    }
-    computed = [role for role in (*HALVES, SCORER.role) if role in files[FLOAT32]]
-    operations = {role: sum(count_operations(onnx.load(files[FLOAT32][role])).values()) for role in computed}
-    for variant, of_variant in files.items():
-        for role, file in of_variant.items():
-            facts = {}
-            if role in operations:
-                facts = {OPERATIONS: str(operations[role]), "variant": variant}
-            if role in operations and variant in elbos:
-                facts["validation_negative_elbo"] = f"{elbos[variant].negative_elbo:.4f}"
-            tensors = [t.resolved(about.latent_dim) for t in (*roles[role].inputs, *roles[role].outputs)]
-            meanings = {f"meaning_of_{tensor.name}": f"{tensor}: {tensor.meaning}" for tensor in tensors}
-            describe(file, roles[role], {"role": role, **origins, **facts, **own[variant].get(role, {}), **meanings})
-
-
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 _OPERATORS = {
@@ -320,31 +271,3 @@ def _check_structure(files: Files) -> None:
             for failure in structure(file, _OPERATORS.get(role) or allowed.get(variant, OPERATORS))
         ]
     )
-
-
-def _write_vectors(
-    folders: Mapping[str, Path],
-    encoder: Encoder,
-    decoder: Decoder,
-    mixture: GaussianMixture,
-    validation: NDArray[np.uint8],
-    seed: int,
-) -> None:
-    """Real images for encoder and scorer, seeded draws from the prior for all others."""
-    images = validation[:_VECTORS]
-    z = np.random.default_rng(seed).standard_normal((_VECTORS, decoder.latent_dim), np.float32)
-    draws = [tensor[:_VECTORS] for tensor in _mixture_inputs(mixture.latent_dim, seed)]
-    for interface, inputs, outputs in (
-        (ENCODER, [images], encoder(images)),
-        (DECODER, [z], (decoder(z),)),
-        (MIXTURE, draws, (mixture.sample(*draws),)),
-    ):
-        write_vectors(folders[interface.role] / TEST_DATA, interface, inputs, outputs)
-    if SCORER.role in folders:
-        scores = Scorer(folders[SCORER.role] / MODEL_FILE)(images)
-        write_vectors(folders[SCORER.role] / TEST_DATA, SCORER, [images], scores)
-    folder = folders[RENDERER.role]
-    renderer = OnnxModel(folder, RENDERER, provider="cpu")
-    for view in range(len(VIEWS)):
-        inputs = [z[:_RENDERED], *view_inputs(view)]
-        write_vectors(folder / test_data(view), RENDERER, inputs, renderer.run(*inputs))

@@ -1,27 +1,68 @@
-"""What each file says of itself, and the vectors that lie beside it."""
+"""What each file says of itself."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import onnx
-from onnx import numpy_helper
+
+from pipeline import __version__
+from pipeline.shared.interface import FLOAT32, HALVES, OPERATIONS, SCORER
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from pipeline.inference.manifest import Manifest
+    from pipeline.measures.elbo import Elbo
     from pipeline.shared.interface import Interface
 
 
 PRODUCTS = ("Conv", "Gemm", "MatMul")
 
 
-def describe(file: Path, interface: Interface, properties: Mapping[str, str]) -> None:
+def describe_files(
+    files: Mapping[str, Mapping[str, Path]],
+    about: Manifest,
+    roles: Mapping[str, Interface],
+    elbos: Mapping[str, Elbo],
+    own: Mapping[str, Mapping[str, Mapping[str, str]]],
+) -> None:
+    """Let every file say what it is, where it comes from, and what its inputs and outputs mean.
+
+    Args:
+        files: by variant and role.
+        about: the bundle.
+        roles: the interfaces of its models.
+        elbos: of validation images, by variant, if the files tell of them.
+        own: what else each file says, by variant and role.
+    """
+    assert about.data is not None  # noqa: S101
+    origins = {
+        "package_version": __version__,
+        "latent_dim": str(about.latent_dim),
+        "data_source": about.data["source"],
+        "data_sha256": digest(about.data["files"]),
+        "params_sha256": str(about.params_sha256),
+    }
+    computed = [role for role in (*HALVES, SCORER.role) if role in files[FLOAT32]]
+    operations = {role: sum(count_operations(onnx.load(files[FLOAT32][role])).values()) for role in computed}
+    for variant, of_variant in files.items():
+        for role, file in of_variant.items():
+            facts = {}
+            if role in operations:
+                facts = {OPERATIONS: str(operations[role]), "variant": variant}
+            if role in operations and variant in elbos:
+                facts["validation_negative_elbo"] = f"{elbos[variant].negative_elbo:.4f}"
+            tensors = [t.resolved(about.latent_dim) for t in (*roles[role].inputs, *roles[role].outputs)]
+            meanings = {f"meaning_of_{tensor.name}": f"{tensor}: {tensor.meaning}" for tensor in tensors}
+            _describe(file, roles[role], {"role": role, **origins, **facts, **own[variant].get(role, {}), **meanings})
+
+
+def _describe(file: Path, interface: Interface, properties: Mapping[str, str]) -> None:
     """Write `properties` into the file's metadata and the meaning of inputs and outputs into its texts."""
     model = onnx.load(file)
     onnx.helper.set_model_props(model, dict(sorted(properties.items())))
@@ -29,6 +70,11 @@ def describe(file: Path, interface: Interface, properties: Mapping[str, str]) ->
     for value in [*model.graph.input, *model.graph.output]:
         value.doc_string = meanings[value.name]
     onnx.save(model, file)
+
+
+def digest(content: Any) -> str:
+    """SHA-256 of whatever JSON can hold."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def count_operations(model: onnx.ModelProto) -> dict[str, int]:
@@ -54,21 +100,3 @@ def count_operations(model: onnx.ModelProto) -> dict[str, int]:
             places = math.prod(made[2:] if node.op_type == "Conv" else made[:-1])
             operations[node.name] = 2 * sizes.get(node.input[1], 0) * places
     return operations
-
-
-def write_vectors(
-    folder: Path, interface: Interface, inputs: Sequence[NDArray[np.generic]], outputs: Sequence[NDArray[np.generic]]
-) -> None:
-    """Write `input_0.pb`, `output_0.pb`, ... as the ONNX Model Zoo lays them out.
-
-    Args:
-        folder: made here.
-        interface: gives the names and their order.
-        inputs: in that order.
-        outputs: in that order.
-    """
-    folder.mkdir()
-    for kind, tensors, arrays in (("input", interface.inputs, inputs), ("output", interface.outputs, outputs)):
-        for number, (tensor, array) in enumerate(zip(tensors, arrays, strict=True)):
-            serialized = numpy_helper.from_array(array, tensor.name).SerializeToString()
-            (folder / f"{kind}_{number}.pb").write_bytes(serialized)

@@ -165,3 +165,9 @@ def _count_passed(borders: str, result: str) -> list[onnx.NodeProto]:
         helper.make_node("Cast", [passed], [as_numbers], to=TensorProto.INT64),
         helper.make_node("ReduceSum", [as_numbers, "last"], [result], keepdims=0),
     ]
+
+
+def draw_inputs(latent_dim: int, rows: int, seed: int) -> list[Floats]:
+    """What a mixture takes: `uniform` `[rows]` and `noise` `[rows, latent_dim]`."""
+    generator = np.random.default_rng(seed)
+    return [generator.random(rows, np.float32), generator.standard_normal((rows, latent_dim), np.float32)]

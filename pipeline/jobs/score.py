@@ -152,7 +152,7 @@ def score(
 
 def _half(scorer: Scorer, kind: type[Half], interface: Interface) -> Half:
     """The encoder or decoder of the scorer's bundle."""
-    place = scorer.path.parent.parent / interface.folder
+    place = scorer.path.absolute().parent.parent / interface.folder
     if not place.is_dir():
         raise ModelError(
             f"{scorer.path} has no {interface.role} beside it, in {place}; take that folder of its bundle too, or do "

@@ -10,23 +10,23 @@ from pipeline.sources.rows import Pixels
 
 _ACROSS = 10
 _TIMES = 2  # as large as they are
-_FONT, _LINE, _GAP = 13, 16, 14
+_FONT, _LINE, _GAP = 13, 16, 18
 _PAPER, _TEXT, _FAINT = 255, 0, 96
-_LONGEST = 16  # characters of a class
+_APART = 4  # captions, at least
 
 
 def draw_strangest(kept: Columns, reconstructions: Pixels, classes: Sequence[str]) -> Pixels:
     """A sheet of images, strangest first, row by row: uint8 `[height, width]`.
 
     Args:
-        kept: `image` uint8 `[n, 28, 28]`, `index`, `label`, `score` and `percentile` `[n]`, n at least 1.
+        kept: `image` uint8 `[n, 28, 28]`, `index`, `label`, `score` and `percentile` `[n]`; n is 0 if all are bad.
         reconstructions: uint8 `[n, 28, 28]`.
         classes: names of the labels, if they have any.
     """
     from PIL import Image, ImageDraw, ImageFont  # noqa: PLC0415  (for jobs that draw alone)
 
     count = len(kept["image"])
-    columns = min(count, _ACROSS)
+    columns = max(1, min(count, _ACROSS))
     side = _TIMES * reconstructions.shape[1]
     width, height = 2 * side + _GAP, side + 2 * _LINE + _GAP
     head = 2 * _LINE + _GAP
@@ -41,7 +41,7 @@ def draw_strangest(kept: Columns, reconstructions: Pixels, classes: Sequence[str
             large = image.repeat(_TIMES, axis=0).repeat(_TIMES, axis=1)
             sheet.paste(Image.fromarray(large), (left + number * side, top))
         for line, (text, ink) in enumerate(_captions(kept, place, classes)):
-            draw.text((left, top + side + 1 + line * _LINE), text, ink, font)
+            draw.text((left, top + side + 1 + line * _LINE), _cut(text, font, width - _APART), ink, font)
     return np.asarray(sheet)
 
 
@@ -52,6 +52,14 @@ def _captions(kept: Columns, place: int, classes: Sequence[str]) -> list[tuple[s
     percentile = float(kept["percentile"][place])
     share = ">99.9 %" if percentile > 99.9 else f"{percentile:.1f} %"
     return [
-        (f"{kept['index'][place]:,} {name[:_LONGEST]}", _TEXT),
+        (f"{kept['index'][place]:,} {name}", _TEXT),
         (f"{kept['score'][place]:,.1f}, {share}", _FAINT),
     ]
+
+
+def _cut(text: str, font: Any, width: int) -> str:
+    """As much of a text as fits into one line of a width, in pixels."""
+    line = " ".join(text.split())
+    while font.getlength(line) > width:
+        line = line[:-1]
+    return line

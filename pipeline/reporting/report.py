@@ -233,9 +233,9 @@ _PICTURES: dict[str, dict[str, tuple[_Words, _Words, _Words]]] = {
         _STRANGEST: (
             "The strangest test {noun}s",
             "A sheet of pairs: a test {noun} that the model finds strange, and what it makes of it, with words below.",
-            "The test {noun}s with the largest excess, the strangest first, each on the left of what the model makes "
+            "The test {noun}s with the highest scores, the strangest first, each on the left of what the model makes "
             "of it. Below each pair is the row of the {noun} among the test {noun}s, counted from 0, and its class if "
-            "it has one; then its excess, and how many of a hundred held-out {noun}s have less.",
+            "it has one; then its score, and how many of a hundred held-out {noun}s have a lower one.",
         ),
     },
     "latents": {

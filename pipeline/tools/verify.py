@@ -158,10 +158,10 @@ def _check_scorer(opened: OnnxModel, name: str, entry: Entry) -> None:
     """Hold what a scorer tells of usual images to the manifest, and what that says of its price to its budget."""
     usual, variant, exact = Usual.read(opened.facts), entry.variants[name], entry.variants[FLOAT32]
     if usual is None:
-        raise BundleError(f"{opened.path} does not say in its metadata what excess is usual; run `vae export` again")
+        raise BundleError(f"{opened.path} does not say in its metadata what score is usual; run `vae export` again")
     listed = {key: entry.facts.get(key) for key in ("quantiles", "images")}
     if name == FLOAT32 and listed != {"quantiles": usual.lists(), "images": usual.images}:
-        raise BundleError(f"{opened.path} tells another excess as usual than the manifest; download the bundle again")
+        raise BundleError(f"{opened.path} tells another score as usual than the manifest; download the bundle again")
     most = None if variant.budget is None else variant.budget.area_under_curve
     if most is not None and not (exact.area_under_curve or 0) - (variant.area_under_curve or 0) <= most + _ROUNDING:
         raise BundleError(

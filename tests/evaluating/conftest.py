@@ -48,7 +48,7 @@ MANIFEST: dict[str, Any] = {
         },
         "scorer": {
             "input": "image uint8[batch, 28, 28]",
-            "outputs": [f"{name} float32[batch]" for name in ("excess", "reconstruction", "kl")],
+            "outputs": [f"{name} float32[batch]" for name in ("excess", "reconstruction", "kl", "score")],
             "test_data": "scorer/test_data_set_0",
             "variants": {
                 "float32": {

@@ -267,7 +267,7 @@ def test_strangers_are_another_pile(exports: Path, prepared: Path, reports: Path
     assert list(found)[-1] == "strangers"
     images = np.load(prepared / "test_images.npy")
     scorer = Scorer(exports / "scorer")
-    expected = area_under_curve(scorer(images).excess, scorer(pile).excess)
+    expected = area_under_curve(scorer(images).score, scorer(pile).score)
     assert found["strangers"]["area_under_curve"] == pytest.approx(expected, abs=1e-4)
 
 

@@ -3,10 +3,12 @@ from pathlib import Path
 import keras
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
-from pipeline.exporting.check import by_keras, prove
+from pipeline.exporting.check import GatherElements, by_keras, prove
 from pipeline.exporting.convert import convert
 from pipeline.inference.manifest import Tolerance
 from pipeline.shared.interface import DECODER, ENCODER, IMAGE_SHAPE
@@ -92,3 +94,31 @@ def test_a_custom_operator_is_refused_by_name(tmp_path: Path, encoder: keras.Mod
     failures = prove(tmp_path / "model.onnx", ENCODER, by_keras(encoder), [IMAGES], TOLERANCE).failures
     assert any("operators Magic" in failure for failure in failures)
     assert any("ONNX Runtime cannot load it" in failure for failure in failures)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis", "taken"),
+    [((256,), 0, (1000,)), ((100, 3), 0, (70, 3)), ((5, 90), 1, (5, 7)), ((4, 80), -1, (4, 1))],
+)
+def test_the_reference_gathers_elements_as_onnx_runtime_does(
+    shape: tuple[int, ...], axis: int, taken: tuple[int, ...]
+) -> None:
+    """ONNX's own refuses more than 64 values to choose from."""
+    generator = np.random.default_rng(0)
+    data = generator.random(shape, np.float32)
+    indices = generator.integers(0, shape[axis], taken, np.int32)
+    model = helper.make_model(
+        helper.make_graph(
+            [helper.make_node("GatherElements", ["data", "indices"], ["gathered"], axis=axis)],
+            "gather",
+            [helper.make_tensor_value_info("indices", TensorProto.INT32, taken)],
+            [helper.make_tensor_value_info("gathered", TensorProto.FLOAT, taken)],
+            [numpy_helper.from_array(data, "data")],
+        ),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    given = {"indices": indices}
+    (expected,) = ort.InferenceSession(model.SerializeToString()).run(None, given)
+    (found,) = ReferenceEvaluator(model, new_ops=[GatherElements]).run(None, given)
+    np.testing.assert_array_equal(found, expected)

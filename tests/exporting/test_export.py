@@ -17,7 +17,9 @@ from pipeline.errors import ExportError, ModelError, OutputError
 from pipeline.exporting import bundle as module
 from pipeline.exporting.export import export
 from pipeline.exporting.price import BUDGETS, Limits
-from pipeline.inference.manifest import read_manifest, write_manifest
+from pipeline.exporting.scorer import SCORER_BUDGETS
+from pipeline.inference import Scorer
+from pipeline.inference.manifest import Budget, read_manifest, write_manifest
 from pipeline.params import Export
 from pipeline.shared.files import sha256, write_json
 from pipeline.shared.interface import HALVES, VARIANT_FILES
@@ -249,6 +251,41 @@ def test_a_variant_over_its_budget_fails_the_stage(
     for place in ("int8 encoder: z_mean", "int8 encoder: z_log_var", "int8 decoder: image"):
         assert f"{place} differs by" in str(caught.value)
     assert list((tmp_path / "exports").iterdir()) == []
+
+
+@pytest.mark.usefixtures("converted")
+def test_a_scorer_over_its_budget_fails_the_stage(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SCORER_BUDGETS, "fp16", Budget(None, mean_difference=1e-9, area_under_curve=-1.0))
+    with pytest.raises(ExportError) as caught:
+        export(PARAMS, workspace / "models", workspace / "prepared", tmp_path / "exports")
+    for failure in ("excess differs by", "reconstruction differs by", "loses"):
+        assert f"fp16 scorer: {failure}" in str(caught.value)
+    assert "int8" not in str(caught.value)
+    assert list((tmp_path / "exports").iterdir()) == []
+
+
+def test_the_manifest_says_what_each_scorer_costs_and_what_is_usual(exports: Path, workspace: Path) -> None:
+    manifest = json.loads((exports / "scorer/manifest.json").read_text())["models"]["scorer"]
+    assert manifest == {
+        **json.loads((exports / "manifest.json").read_text())["models"]["scorer"],
+        **{name: manifest[name] for name in ("variants", "test_data")},  # whose paths begin elsewhere
+    }
+    images, labels = (np.asarray(some) for some in read_split(workspace / "prepared", "validation"))
+    for name, variant in manifest["variants"].items():
+        scorer = Scorer(exports / "scorer", precision=name)
+        assert 0 < variant["area_under_curve"] <= 1
+        assert scorer.usual is not None
+        median = np.median(scorer(images[:]).score)  # of each variant its own
+        assert scorer.usual.quantiles["all"][500] == pytest.approx(median, rel=1e-5)
+        if name != "float32":
+            assert max(variant["mean_difference"].values()) <= variant["budget"]["mean_difference"]
+    assert manifest["images"] == len(images) == 500
+    assert set(manifest["quantiles"]) == {"all", *map(str, np.unique(labels))}
+    exact = Scorer(exports / "scorer")(images).score
+    assert manifest["quantiles"]["all"][::1000] == pytest.approx([exact.min(), exact.max()], rel=1e-5)
+    assert manifest["quantiles"]["3"][500] == pytest.approx(np.median(exact[labels == 3]), rel=1e-5)
 
 
 @pytest.mark.parametrize("surface", [0, 27])

@@ -133,6 +133,7 @@ def test_every_kind_of_source(
     [
         ("encode PILE --encoder BUNDLE", "out"),
         ("reconstruct PILE --encoder BUNDLE --decoder BUNDLE", "x.npz"),
+        ("score PILE --scorer SCORER --most 20 --latents", "out"),
         ("generate --count 3000 --seed 3 --decoder BUNDLE", "x.npy"),
         ("generate --count 90 --size 300 --format png --decoder BUNDLE", "out"),
         ("generate --manifold 30 --size 100 --decoder BUNDLE", "x.png"),
@@ -141,7 +142,8 @@ def test_every_kind_of_source(
 def test_every_job_from_the_command_line(
     command: str, name: str, three_nodes: Any, pile: Path, sized: Path, tmp_path: Path
 ) -> None:
-    words = [{"PILE": str(pile), "BUNDLE": str(sized)}.get(word, word) for word in command.split()]
+    places = {"PILE": str(pile), "BUNDLE": str(sized), "SCORER": str(sized / "scorer")}
+    words = [places.get(word, word) for word in command.split()]
     for place, engine in (("here", "local"), ("there", "ray")):
         (tmp_path / place).mkdir()
         vae(*words, "--engine", engine, "-o", str(tmp_path / place / name), address=three_nodes.address)
@@ -150,8 +152,8 @@ def test_every_job_from_the_command_line(
 
 @pytest.fixture(scope="module")
 def sized(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle that draws images of any size."""
-    return surfaces.add(onnx_models.save_bundle(tmp_path_factory.mktemp("sized") / "exports"))
+    """A bundle that draws images of any size, with a scorer."""
+    return onnx_models.put_scorer(surfaces.add(onnx_models.save_bundle(tmp_path_factory.mktemp("sized") / "exports")))
 
 
 def vae(*arguments: str, address: str = "") -> dict[str, Any]:

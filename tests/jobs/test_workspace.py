@@ -1,5 +1,6 @@
 """The place where a job works: who may work there, what is found there, what stays there; on a disk and on a store."""
 
+import io
 import json
 import logging
 import pickle
@@ -9,15 +10,16 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.errors import OutputError
 from pipeline.inference import Decoder
@@ -25,10 +27,11 @@ from pipeline.jobs.compute import Made
 from pipeline.jobs.generate import GenerateJob
 from pipeline.jobs.job import Options
 from pipeline.jobs.ledger import Part
+from pipeline.jobs.parts import Columns
 from pipeline.jobs.store import LocalStore, open_store
 from pipeline.jobs.workspace import Shelf, count_finished, is_begun, is_of, open_workspace
 from pipeline.shared.files import atomic_file
-from pipeline.sources.rows import BadRow
+from pipeline.sources.rows import BadRow, Pixels
 from tests.test_house import ROOT
 
 JOB = {"job": "generate", "limit": None, "decoder": {"sha256": "1234", "latent_dim": 2}}
@@ -417,6 +420,108 @@ def test_the_picture_of_the_first_rows_is_kept_with_the_finished_parts_alone(dis
     disk.parts.remove()
     with open_workspace(disk, JOB):
         assert disk.work.read("picture.png") is None
+
+
+# What the picture may need of each part
+
+
+@dataclass(frozen=True)
+class KeepsLargest(GenerateJob):
+    """Keeps the largest value of a part, and draws the largest of all."""
+
+    def best(self, kept: Sequence[Columns]) -> Columns:
+        return {"value": np.max([some["value"] for some in kept], axis=0)}
+
+    def sheet_of(self, kept: Columns) -> Pixels:
+        return np.full((1, 1), kept["value"][0], np.uint8)
+
+
+@pytest.fixture
+def keeping(decoder: Decoder) -> KeepsLargest:
+    return KeepsLargest("parquet", decoder, None, None)
+
+
+def keep(shelf: Shelf, job: KeepsLargest, *numbers: int) -> None:
+    """Put parts that have kept two values each, the larger of which is ten times their number and one."""
+    for number in numbers:
+        kept: list[Columns] = [{"value": np.array([10 * number + more])} for more in (1, 0)]
+        shelf.put(job, number, replace(made(number), kept=kept), HERE)
+
+
+def drawn(shelf: Shelf, job: KeepsLargest) -> int:
+    shelf.draw_kept(job)
+    with Image.open(io.BytesIO(shelf.work.read("picture.png") or b"")) as image:
+        return int(np.asarray(image)[0, 0])
+
+
+def kept(shelf: Shelf) -> list[str]:
+    return list(shelf.work.names("kept"))
+
+
+def test_what_parts_have_kept_is_found_again_and_drawn_in_the_end(shelf: Shelf, keeping: KeepsLargest) -> None:
+    with pytest.raises(KeyboardInterrupt), open_workspace(shelf, JOB):
+        keep(shelf, keeping, 2, 0)
+        raise KeyboardInterrupt
+    with open_workspace(shelf, JOB) as space:
+        assert kept(shelf) == ["kept/part-00000.npz", "kept/part-00002.npz"]
+        keep(shelf, keeping, *space.todo(15, 5))
+        assert kept(shelf) == [f"kept/part-0000{number}.npz" for number in range(3)]
+        assert drawn(shelf, keeping) == 21
+        space.remove()
+        assert list(shelf.work.names()) == []
+
+
+def test_where_nothing_is_kept_nothing_is_drawn(shelf: Shelf, job: GenerateJob) -> None:
+    with open_workspace(shelf, JOB):
+        put(shelf, job, 0)
+        shelf.draw_kept(job)
+        assert (kept(shelf), shelf.work.read("picture.png")) == ([], None)
+
+
+@pytest.mark.parametrize("content", [b"", b"half"])
+def test_what_a_part_has_kept_is_kept_again_with_it(content: bytes, shelf: Shelf, keeping: KeepsLargest) -> None:
+    """Whatever lies there of a part that is not finished."""
+    with pytest.raises(KeyboardInterrupt), open_workspace(shelf, JOB):
+        keep(shelf, keeping, 0, 1)
+        raise KeyboardInterrupt
+    shelf.parts.replace(NAMES[1], b"another")
+    shelf.work.replace("kept/part-00001.npz", content)
+    with open_workspace(shelf, JOB) as space:
+        assert list(space.todo(10, 5)) == [1]
+        keep(shelf, keeping, 1)
+        assert drawn(shelf, keeping) == 11
+
+
+def test_what_a_part_has_kept_is_there_before_its_record(
+    shelf: Shelf, keeping: KeepsLargest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part that counts as finished has kept what it should, whenever a process ended."""
+
+    def ended(*_: object) -> Any:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), open_workspace(shelf, JOB):
+        keep(shelf, keeping, 0)
+        monkeypatch.setattr(Part, "record", ended)
+        keep(shelf, keeping, 1)
+    assert kept(shelf) == ["kept/part-00000.npz", "kept/part-00001.npz"]
+    assert [part.file for part in found(shelf)] == [NAMES[0]]
+
+
+def test_a_part_whose_kept_rows_do_not_fit_is_not_finished(shelf: Shelf, keeping: KeepsLargest) -> None:
+    large = {"value": np.arange(1000)}
+    with pytest.raises(OutputError, match="File too large"), open_workspace(shelf, JOB), files_of_at_most(2000):
+        shelf.put(keeping, 0, replace(made(0), kept=[large]), HERE)
+    assert names(shelf) == []
+
+
+def test_what_is_kept_without_a_finished_part_is_deleted_with_all_else(disk: Shelf, keeping: KeepsLargest) -> None:
+    with pytest.raises(KeyboardInterrupt), open_workspace(disk, JOB):
+        keep(disk, keeping, 0)
+        raise KeyboardInterrupt
+    disk.work.remove(record(0))
+    with open_workspace(disk, JOB):
+        assert kept(disk) == []
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,11 @@ import os
 import resource
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.errors import OutputError
 from pipeline.shared.files import atomic_file, atomic_folder, flush, release, sha256, write_json
@@ -168,3 +171,44 @@ def test_a_released_file_leaves_the_memory_and_keeps_its_bytes(tmp_path: Path) -
     release(path)
     assert not is_cached(path)
     assert path.read_bytes() == content
+
+
+def test_a_list_of_numbers_stands_on_one_line(tmp_path: Path) -> None:
+    content = {"steps": [0, -1.5, 1e-05], "rows": [[1, 2], [3]], "mixed": [1, "2"], "none": [], "objects": [{"a": 1}]}
+    write_json(tmp_path / "a.json", content)
+    assert (tmp_path / "a.json").read_text().splitlines() == [
+        "{",
+        '  "steps": [0, -1.5, 1e-05],',
+        '  "rows": [',
+        "    [1, 2],",
+        "    [3]",
+        "  ],",
+        '  "mixed": [',
+        "    1,",
+        '    "2"',
+        "  ],",
+        '  "none": [],',
+        '  "objects": [',
+        "    {",
+        '      "a": 1',
+        "    }",
+        "  ]",
+        "}",
+    ]
+
+
+NUMBERS = st.integers() | st.floats(allow_nan=False)
+TEXTS = st.text() | st.sampled_from(["[\n 1,\n 2\n]", "[\\n  1\\n]", "[", "]", "[1,   2]"])
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | NUMBERS | TEXTS,
+        lambda inner: st.lists(NUMBERS) | st.lists(inner) | st.dictionaries(TEXTS, inner),
+        max_leaves=12,
+    )
+)
+def test_json_is_read_back_whatever_its_texts(tmp_path_factory: pytest.TempPathFactory, content: Any) -> None:
+    file = tmp_path_factory.getbasetemp() / "any.json"
+    write_json(file, content)
+    assert json.loads(file.read_text()) == content

@@ -133,7 +133,7 @@ def test_a_scorer_is_verified_with_the_bundle_and_alone(bundle: Path) -> None:
     alone = verify(bundle / "scorer").checked
     assert [one.file for one in alone] == MODELS
     for one in alone:
-        assert one.mean_difference.keys() == {"excess", "reconstruction", "kl"}
+        assert one.mean_difference.keys() == {"excess", "reconstruction", "kl", "score"}
         assert 0 <= max(one.mean_difference.values()) <= one.budget
     assert [one.model for one in verify(bundle / "decoder").checked] == ["decoder"] * 3
 
@@ -153,7 +153,7 @@ def test_a_flipped_byte_in_a_scorer_is_refused(file: str, bundle: Path) -> None:
         assert complaint(function, folder).startswith(f"{path} ")
 
 
-@pytest.mark.parametrize(("output", "number"), [("excess", 0), ("reconstruction", 1), ("kl", 2)])
+@pytest.mark.parametrize(("output", "number"), [("excess", 0), ("reconstruction", 1), ("kl", 2), ("score", 3)])
 def test_a_scorer_that_does_not_reproduce_a_single_score_is_refused(output: str, number: int, bundle: Path) -> None:
     vector = onnx_models.add_scorer(bundle) / f"scorer/test_data_set_0/output_{number}.pb"
     scores = onnx.numpy_helper.to_array(onnx.load_tensor(vector)).copy()
@@ -171,10 +171,10 @@ OTHER = Usual.of(np.linspace(0, 2000, 1001)).facts()
 @pytest.mark.parametrize(
     ("file", "facts", "message"),
     [
-        ("model.onnx", OTHER, "tells another excess as usual than the manifest; download the bundle again"),
-        ("model.onnx", {"excess_images": "7"}, "tells another excess as usual than the manifest; download the bundle "),
-        ("model.onnx", {"excess_quantiles": "[]"}, "does not say in its metadata what excess is usual; run `vae exp"),
-        ("model_fp16.onnx", {"excess_images": "no"}, "does not say in its metadata what excess is usual; run `vae exp"),
+        ("model.onnx", OTHER, "tells another score as usual than the manifest; download the bundle again"),
+        ("model.onnx", {"score_images": "7"}, "tells another score as usual than the manifest; download the bundle "),
+        ("model.onnx", {"score_quantiles": "[]"}, "does not say in its metadata what score is usual; run `vae exp"),
+        ("model_fp16.onnx", {"score_images": "no"}, "does not say in its metadata what score is usual; run `vae exp"),
     ],
 )
 def test_a_scorer_with_other_quantiles_is_refused(file: str, facts: dict[str, str], message: str, bundle: Path) -> None:
@@ -424,9 +424,9 @@ def test_info_is_readable_where_the_metadata_hold_thousands_of_numbers(tmp_path:
     model = onnx_models.scorer()
     helper.set_model_props(model, {one.key: one.value for one in model.metadata_props} | usual.facts())
     about = info(onnx_models.save(model, tmp_path))
-    (line,) = (line for line in str(about).splitlines() if line.startswith("excess_quantiles"))
-    told = about.metadata["excess_quantiles"]
-    assert line == f'excess_quantiles  {{"all":[0.0,1.0,... ({len(told):,} characters: see --json)'
+    (line,) = (line for line in str(about).splitlines() if line.startswith("score_quantiles"))
+    told = about.metadata["score_quantiles"]
+    assert line == f'score_quantiles  {{"all":[0.0,1.0,... ({len(told):,} characters: see --json)'
     assert Usual.read(about.metadata).lists() == usual.lists()
     assert all(len(line) <= 80 for line in str(about).splitlines() if not line.startswith(("sha256", "file")))
 

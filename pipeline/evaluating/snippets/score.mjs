@@ -9,8 +9,8 @@ const pixels = new Uint8Array(2 * 28 * 28); // of two images, row by row: 0 = ba
 for (let row = 4; row < 24; row++) pixels.fill(255, row * 28 + 12, row * 28 + 16); // a bar
 for (let row = 28; row < 56; row += 2) pixels.fill(255, row * 28, row * 28 + 28); // stripes
 
-const { excess } = await session.run({ image: new Tensor("uint8", pixels, [2, 28, 28]) }); // float32 [2], in nats
-for (const nats of excess.data) {
-  const percentile = (100 * quantiles.all.filter((usual) => usual < nats).length) / quantiles.all.length;
-  console.log(`${nats.toFixed(1)} nats, more than ${percentile.toFixed(1)} % of the images held out`);
+const { score } = await session.run({ image: new Tensor("uint8", pixels, [2, 28, 28]) }); // float32 [2]
+for (const value of score.data) {
+  const percentile = (100 * quantiles.all.filter((usual) => usual < value).length) / quantiles.all.length;
+  console.log(`score ${value.toFixed(1)}, more than ${percentile.toFixed(1)} % of the images held out`);
 }
