@@ -22,7 +22,7 @@ VAE = Path(sys.executable).parent / "vae"
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return surfaces.add(onnx_models.save_bundle(tmp_path_factory.mktemp("models") / "exports"))
+    return onnx_models.add_scorer(surfaces.add(onnx_models.save_bundle(tmp_path_factory.mktemp("models") / "exports")))
 
 
 @pytest.fixture
@@ -72,25 +72,39 @@ def test_rows_that_were_set_aside_are_listed_on_the_store(here: Path, tmp_path: 
     assert json.loads(row)["index"] == 3
 
 
-@pytest.mark.parametrize("name", ["latents", "x.npy"])
+@pytest.mark.parametrize(
+    ("job", "options", "name"),
+    [
+        ("encode", [], "latents"),
+        ("encode", [], "x.npy"),
+        ("score", ["--most", "9", "--limit", "140000"], "scores"),
+    ],
+)
 def test_a_job_that_is_killed_goes_on_from_any_folder(
-    name: str, here: Path, models: Path, tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch
+    job: str,
+    options: list[str],
+    name: str,
+    here: Path,
+    models: Path,
+    tmp_path: Path,
+    s3: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """All that a job knows lies on the store."""
     images = np.zeros((4 * 65_536, 28, 28), np.uint8)
     images[::512] = np.random.default_rng(0).integers(0, 256, (512, 28, 28), np.uint8)
     address = upload(write(tmp_path / "pile.npy", images), f"{s3}/in")
-    command = ["encode", address, "-o", f"{s3}/out/{name}", "--workers", "1"]
+    command = [job, address, *options, "-o", f"{s3}/out/{name}", "--workers", "1"]
     work = open_store(f"{s3}/out/.{name}.partial")
-    job = subprocess.Popen([VAE, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    killed = subprocess.Popen([VAE, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     while not list(work.names("records")):
-        assert job.poll() is None, job.communicate()
+        assert killed.poll() is None, killed.communicate()
         time.sleep(0.01)
-    job.kill()
-    job.communicate()
+    killed.kill()
+    killed.communicate()
     assert work.read("job.json") is not None
     enter(tmp_path / "elsewhere", models, monkeypatch)
     assert call(*command)["resumed_parts"] in (1, 2, 3, 4)  # all, if the kill came late
     assert written(tmp_path / "elsewhere") == written(here) == {}
-    call("encode", str(tmp_path / "pile.npy"), "-o", name)
+    call(job, str(tmp_path / "pile.npy"), *options, "-o", name)
     assert fetched(f"{s3}/out") == written(tmp_path / "elsewhere")

@@ -14,7 +14,7 @@ from pipeline.jobs.latent_rows import Loaded
 
 NAMES = "z_mean", "z", "latents"
 """What latents are called, best first."""
-OTHERS = "index", "label", "z_log_var"
+OTHERS = "index", "label", "z_log_var", "excess", "reconstruction", "kl", "percentile"
 """What stands beside them in results of this pipeline."""
 _NUMBERED = re.compile(rf"({'|'.join(NAMES)})_?(\d+)")
 
@@ -23,7 +23,7 @@ def choose_columns(path: str, schema: Any, latent_dim: int) -> list[str]:
     """The column `z_mean`, `z` or `latents` of lists, or else `latent_dim` columns of numbers, in order.
 
     These are called `z0`, `z1` and on (or `z_0`, or from 1, or with `z_mean` or `latents` for `z`), or are all columns
-    of numbers but `index` and `label`.
+    of numbers but those that results have beside latents.
 
     Raises:
         FormatError: no such columns.

@@ -491,6 +491,7 @@ COLUMNS = r"expected z_mean, z or latents as lists of 2 numbers, or 2 column\(s\
         ("z.parquet", save_parquet(mu=lists([[1, 2]])), FormatError, rf"the columns mu: list<.*; {COLUMNS}"),
         ("z.parquet", save_parquet(z0=[1], z1=[1], z2=[2]), FormatError, rf"z0: int64, .*; {COLUMNS}"),
         ("z.parquet", save_parquet(x=[1], y=["a"]), FormatError, rf"x: int64, y: string; {COLUMNS}"),
+        ("z.parquet", save_parquet(index=[0], excess=[1.0], percentile=[2.0]), FormatError, rf"excess: .*; {COLUMNS}"),
         ("z.parquet", save_parquet(x=[True], y=[False]), FormatError, rf"x: bool, y: bool; {COLUMNS}"),
         ("z.arrow", save_bytes(b"ARROW1"), DataError, "can't be read: "),
         ("z.csv", save_bytes(b""), DataError, "holds no latents"),

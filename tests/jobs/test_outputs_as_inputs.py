@@ -17,10 +17,10 @@ from pipeline.inference.renderer import open_renderer
 from tests import onnx_models, surfaces
 
 NAMES = {"parquet": "out", "npy": "out.npy", "npz": "out.npz", "png": "out"}
-LATENTS = [("encode", "parquet"), ("encode", "npy"), ("encode", "npz")]
+LATENTS = [("encode", "parquet"), ("encode", "npy"), ("encode", "npz"), ("score", "parquet"), ("score", "npz")]
 LATENTS += [(job, format_) for job in ("generate", "reconstruct") for format_ in ("parquet", "npz")]
 IMAGES = [(job, format_) for job in ("generate", "reconstruct") for format_ in NAMES]
-NEITHER = [("generate", "npy"), ("generate", "png"), ("reconstruct", "npy"), ("reconstruct", "png")]
+NEITHER = [("score", "npy"), ("generate", "npy"), ("generate", "png"), ("reconstruct", "npy"), ("reconstruct", "png")]
 PLACES = ["local", "remote"]
 
 
@@ -36,7 +36,7 @@ class World(NamedTuple):
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     place = tmp_path_factory.mktemp("world")
-    bundle = surfaces.add(onnx_models.save_bundle(place / "exports"))
+    bundle = onnx_models.add_scorer(surfaces.add(onnx_models.save_bundle(place / "exports")))
     images = np.random.default_rng(0).integers(0, 256, (9, 28, 28), np.uint8)
     np.save(place / "images.npy", images)
     z = Encoder(bundle / "encoder")(images)[0]
@@ -67,7 +67,7 @@ def output(request: pytest.FixtureRequest, world: World, monkeypatch: pytest.Mon
     )
     system, root = fsspec.url_to_fs(path)
     if not system.exists(root):
-        source = ["--latents", "z.npy"] if job == "generate" else ["images.npy"]
+        source = {"generate": ["--latents", "z.npy"], "score": ["images.npy", "--latents"]}.get(job, ["images.npy"])
         vae(job, *source, "-o", path, "--format", format_)
     return path
 
