@@ -14,7 +14,7 @@ from pipeline.jobs.latent_rows import Loaded
 
 NAMES = "z_mean", "z", "latents"
 """What latents are called, best first."""
-OTHERS = "index", "label", "z_log_var", "excess", "reconstruction", "kl", "percentile"
+OTHERS = "index", "label", "z_log_var", "excess", "reconstruction", "kl", "score", "percentile"
 """What stands beside them in results of this pipeline."""
 _NUMBERED = re.compile(rf"({'|'.join(NAMES)})_?(\d+)")
 

@@ -234,7 +234,7 @@ def test_behind_the_last_product_with_weights_stand_the_sums_alone(kind: str, tm
     model = onnx.load(tmp_path / "scorer.onnx")
     last = after_products(model)
     operators = [node.op_type for node in model.graph.node if node.name in last]
-    assert operators.count("ReduceSum") == 4  # of terms without and with logarithms, of entropies, of the KL
+    assert operators.count("ReduceSum") == 5  # of terms without and with logarithms, of entropies, of the KL, of ink
     assert {"Abs", "Sigmoid", "ReduceProd", "Log", "GatherElements", "Exp"} <= {*operators}
     if not kind.startswith("a surface"):  # whose two products make pixels of knots
         assert not {"Gemm", "MatMul", "Conv"} & {*operators}
@@ -319,8 +319,10 @@ def test_what_is_usual_is_the_score_of_the_images_and_of_each_class(prices: dict
     scored = onnx_models.score_in_numpy(IMAGES)[3]
     usual = prices["float32"].usual
     assert set(usual.quantiles) == {"all", "0", "1", "2"}
-    assert usual.quantiles["all"][[0, 500, 1000]] == pytest.approx([scored.min(), np.median(scored), scored.max()])
-    assert usual.quantiles["2"][500] == pytest.approx(np.median(scored[2::3]))
+    assert usual.quantiles["all"][[0, 500, 1000]] == pytest.approx(
+        [scored.min(), np.median(scored), scored.max()], abs=1e-4
+    )
+    assert usual.quantiles["2"][500] == pytest.approx(np.median(scored[2::3]), abs=1e-4)
     facts = prices["float32"].facts()
     assert facts["images"] == 300
     assert facts["quantiles"]["1"] == usual.quantiles["1"].tolist()

@@ -118,7 +118,7 @@ def without_kl(path: Path) -> None:
     ("write", "message"),
     [
         (encoder_instead, "is no scorer: output is z_log_var float32[batch, 2] and z_mean float32[batch, 2], expected"),
-        (without_kl, "is no scorer: output is excess float32[batch] and reconstruction float32[batch], expected"),
+        (without_kl, "is no scorer: output is excess float32[batch] and reconstruction float32[batch] and score"),
         (lambda path: path.write_text("no model"), "is not a usable ONNX file"),
         (lambda _: None, "was not found; expected an ONNX file or a folder with model.onnx"),
     ],

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import Result
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.stats import ks_2samp
@@ -175,6 +175,7 @@ def test_the_installed_command_ends_with_these_statuses(here: Path) -> None:
         assert done.stderr.count("\n") == (status == 1)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1e6, width=32), min_size=1, max_size=50))
 def test_a_pile_has_not_drifted_from_itself(tmp_path_factory: pytest.TempPathFactory, values: list[float]) -> None:
     score = np.array(values, np.float32)
