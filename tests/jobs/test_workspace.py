@@ -500,9 +500,9 @@ def test_what_a_part_has_kept_is_there_before_its_record(
     def ended(*_: object) -> Any:
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), open_workspace(shelf, JOB):
+    with pytest.raises(KeyboardInterrupt), open_workspace(shelf, JOB), monkeypatch.context() as patch:
         keep(shelf, keeping, 0)
-        monkeypatch.setattr(Part, "record", ended)
+        patch.setattr(Part, "record", ended)
         keep(shelf, keeping, 1)
     assert kept(shelf) == ["kept/part-00000.npz", "kept/part-00001.npz"]
     assert [part.file for part in found(shelf)] == [NAMES[0]]
