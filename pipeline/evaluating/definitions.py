@@ -233,7 +233,6 @@ HEADLINE = (
     "samples.prior.frechet_distance",
     "samples.mixture.frechet_distance",
     "samples.generator.frechet_distance",
-    "scores.turned.area_under_curve",
 )
 
 

@@ -34,7 +34,7 @@ def draw_strangest(kept: Columns, reconstructions: Pixels, classes: Sequence[str
     sheet = Image.new("L", (max(columns, 4) * width + _GAP, head + rows * height + _GAP), _PAPER)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_FONT)
     draw.text((_GAP, _GAP // 2), f"The {count} strangest, and what the model makes of them", _TEXT, font)
-    draw.text((_GAP, _GAP // 2 + _LINE), "row and class; score, percentile among held-out images", _FAINT, font)
+    draw.text((_GAP, _GAP // 2 + _LINE), "row in the pile, class; score, percentile among held-out images", _FAINT, font)
     for place in range(count):
         left, top = _GAP + place % columns * width, head + place // columns * height
         for number, image in enumerate((kept["image"][place], reconstructions[place])):
@@ -48,11 +48,11 @@ def draw_strangest(kept: Columns, reconstructions: Pixels, classes: Sequence[str
 def _captions(kept: Columns, place: int, classes: Sequence[str]) -> list[tuple[str, int]]:
     """Two lines: which image it is, and how strange."""
     label: Any = int(kept["label"][place])
-    name = "" if label < 0 else classes[label] if label < len(classes) else str(label)
+    name = "" if label < 0 else f", {classes[label] if label < len(classes) else label}"
     percentile = float(kept["percentile"][place])
     share = ">99.9 %" if percentile > 99.9 else f"{percentile:.1f} %"
     return [
-        (f"{kept['index'][place]:,} {name}", _TEXT),
+        (f"row {kept['index'][place]:,}{name}", _TEXT),
         (f"{kept['score'][place]:,.1f}, {share}", _FAINT),
     ]
 
