@@ -12,6 +12,7 @@ _ACROSS = 10
 _TIMES = 2  # as large as they are
 _FONT, _LINE, _GAP = 13, 16, 18
 _PAPER, _TEXT, _FAINT = 255, 0, 96
+_HOW_TO_READ = "row of the pile, class; score, percentile among held-out images"
 _APART = 4  # captions, at least
 
 
@@ -34,7 +35,7 @@ def draw_strangest(kept: Columns, reconstructions: Pixels, classes: Sequence[str
     sheet = Image.new("L", (max(columns, 4) * width + _GAP, head + rows * height + _GAP), _PAPER)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_FONT)
     draw.text((_GAP, _GAP // 2), f"The {count} strangest, and what the model makes of them", _TEXT, font)
-    draw.text((_GAP, _GAP // 2 + _LINE), "row in the pile, class; score, percentile among held-out images", _FAINT, font)
+    draw.text((_GAP, _GAP // 2 + _LINE), _HOW_TO_READ, _FAINT, font)
     for place in range(count):
         left, top = _GAP + place % columns * width, head + place // columns * height
         for number, image in enumerate((kept["image"][place], reconstructions[place])):

@@ -357,7 +357,7 @@ def test_captions_say_row_class_score_and_percentile(captions: list[Caption]) ->
     draw(("cat", "dog"), index=[1_234_567, 8, 9], label=[0, -1, 7], score=[1234.56, 80, 3], percentile=[99.95, 99.5, 0])
     assert [caption.text for caption in captions] == [
         "The 3 strangest, and what the model makes of them",
-        "row in the pile, class; score, percentile among held-out images",
+        "row of the pile, class; score, percentile among held-out images",
         *("row 1,234,567, cat", "1,234.6, >99.9 %"),
         *("row 8", "80.0, 99.5 %"),
         *("row 9, 7", "3.0, 0.0 %"),
