@@ -83,6 +83,17 @@ def test_latents_on_a_store_are_decoded(here: Path, s3: str) -> None:
     assert (here / "decoded.npy").read_bytes() == (here / "again.npy").read_bytes()
 
 
+def test_scores_on_a_store_are_compared(here: Path, s3: str) -> None:
+    write(here / "pile.npy", IMAGES)
+    for result in ("scores", f"{s3}/scores"):
+        succeeds("score", "pile.npy", "--latents", "-o", result)
+    said = [vae("compare", "exports/scorer", scores, "--json").output for scores in ("scores", f"{s3}/scores")]
+    assert said[0] == said[1].replace(f"{s3}/scores", "scores")
+    assert "0.000  no drift" in vae("compare", "scores", f"{s3}/scores").output
+    missing = vae("compare", "scores", f"{s3}/nothing")
+    assert str(missing.exception) == f"{s3}/nothing was not found; expected the scores that `vae score` wrote"
+
+
 def test_a_store_on_a_bad_day_gives_the_same(
     here: Path, s3: str, object_store: stores.Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,9 +50,12 @@ def bench(
 @app.command(rich_help_panel=TOOLS)
 def compare(
     usual: Annotated[
-        Path, typer.Argument(help="What is usual: scores that `vae score` wrote, or a bundle that holds a scorer.")
+        str,
+        typer.Argument(
+            help="What is usual: scores that `vae score` wrote, their URL, or a bundle that holds a scorer."
+        ),
     ],
-    pile: Annotated[Path, typer.Argument(help="The scores to judge.")],
+    pile: Annotated[str, typer.Argument(help="The scores to judge, or their URL.")],
     *,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The picture of both distributions to write, a PNG.")

@@ -156,7 +156,7 @@ class LocalTarget(Target):
             refuse_foreign(Path(self.path), owns=[PART_GLOB, *(f"_{name}" for name in _ABOUT)])
             there = self._target.is_dir() and any(self._target.iterdir())
         # A run that was killed while it put its file in place has not said yet what it is.
-        if there and not (self.single and resuming) and job_of(Path(self._about(MANIFEST))) != job:
+        if there and not (self.single and resuming) and _job_there(Path(self._about(MANIFEST))) != job:
             raise OutputError(f"{self.path} is there, and not an earlier result of `vae {job}`; choose another output")
         if picture and not there and not resuming and Path(self.picture()).exists():
             raise OutputError(f"{self.picture()} is there, and not from an earlier run; choose another output")
@@ -247,13 +247,20 @@ class RemoteTarget(Target):
         space.remove()
 
 
-def job_of(manifest: Path) -> str | None:
-    """The name of the job that wrote a manifest; None if there is none or it doesn't say."""
+def job_of(manifest: bytes) -> str | None:
+    """The name of the job that wrote a manifest; None if it doesn't say."""
     try:
-        content = json.loads(manifest.read_bytes())
-    except (OSError, ValueError):
+        content = json.loads(manifest)
+    except ValueError:
         return None
     return content.get("job") if isinstance(content, dict) else None
+
+
+def _job_there(manifest: Path) -> str | None:
+    try:
+        return job_of(manifest.read_bytes())
+    except OSError:
+        return None
 
 
 def _replace(new: Path, old: Path) -> None:

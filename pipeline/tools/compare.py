@@ -65,13 +65,15 @@ class Comparison:
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
-def compare(usual: Path, pile: Path, threshold: float = THRESHOLD, picture: Path | None = None) -> Comparison:
+def compare(
+    usual: str | Path, pile: str | Path, threshold: float = THRESHOLD, picture: Path | None = None
+) -> Comparison:
     """Compare the scores of a pile with what is usual, and draw both.
 
     Args:
-        usual: scores that `vae score` wrote, as a folder or a file; or a bundle that holds a scorer, or its file, whose
-            quantiles of the score of validation images are then what is usual. If only `pile` is a bundle, they are
-            that all the same.
+        usual: scores that `vae score` wrote, as a folder, a file or an address; or a bundle that holds a scorer, or its
+            file, whose quantiles of the score of validation images are then what is usual. If only `pile` is a bundle,
+            they are that all the same.
         pile: the scores to judge.
         threshold: of the population stability index, beyond which there is drift.
         picture: the PNG to write, if any.
@@ -89,7 +91,7 @@ def compare(usual: Path, pile: Path, threshold: float = THRESHOLD, picture: Path
         usual, pile = pile, usual
     scores = read_scores(pile)
     bundle = _is_bundle(usual)
-    reference = _read_bundle(usual, scores.origin.precision) if bundle else read_scores(usual)
+    reference = _read_bundle(Path(usual), scores.origin.precision) if bundle else read_scores(usual)
     _refuse_others(usual, reference.origin, pile, scores.origin)
     quantities = {SCORE: drift(reference.score, scores.score)}
     if reference.z_mean is not None and scores.z_mean is not None:
@@ -117,8 +119,10 @@ def _draw(result: Comparison, reference: Scores, scores: Scores, picture: Path) 
         draw(reference.score, scores.score, score, latents, result.threshold, labels, beside)
 
 
-def _is_bundle(path: Path) -> bool:
-    return path.suffix == ".onnx" or any((path / name).is_file() for name in (MANIFEST_FILE, MODEL_FILE))
+def _is_bundle(place: str | Path) -> bool:
+    path = Path(place)
+    holds = path.suffix == ".onnx" or any((path / name).is_file() for name in (MANIFEST_FILE, MODEL_FILE))
+    return holds and "://" not in str(place)
 
 
 def _read_bundle(path: Path, precision: str) -> Scores:
@@ -133,7 +137,7 @@ def _read_bundle(path: Path, precision: str) -> Scores:
     return Scores(score, None, known.images, every, Origin(model.sha256, precision, None, 0))
 
 
-def _refuse_others(usual: Path, reference: Origin, pile: Path, origin: Origin) -> None:
+def _refuse_others(usual: str | Path, reference: Origin, pile: str | Path, origin: Origin) -> None:
     """Raise `ModelError` unless the same models gave the numbers of both."""
     if (reference.model_sha256, reference.precision) != (origin.model_sha256, origin.precision):
         raise ModelError(
