@@ -135,7 +135,8 @@ def scorer(latent_dim: int = 2, seed: int = 0, usual: NDArray[np.floating] | Non
     outputs = {name: ["batch"] for name in ("excess", "reconstruction", "kl", "score")}
     model = _model(nodes, {name: value for name, value in weights.items() if name in used}, image, outputs)
     facts = Usual.of(np.linspace(0, 1000, 1001) if usual is None else usual).facts()
-    for key, value in {"role": SCORER.role, **facts}.items():
+    operations = sum(2 * math.prod(one.dims) for one in model.graph.initializer if len(one.dims) == 2)
+    for key, value in {"role": SCORER.role, OPERATIONS: str(operations), **facts}.items():
         model.metadata_props.add(key=key, value=value)
     return model
 

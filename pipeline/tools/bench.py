@@ -109,8 +109,8 @@ def product_contenders(bundle: Path, pile: Path, images: int) -> list[Contender]
         ModelError: a half can't be used, or they are not of one model.
     """
     encoder, decoder = Encoder(bundle / "encoder"), Decoder(bundle / "decoder")
-    scorer = Scorer(bundle / "scorer")
     check_pair(encoder, decoder)
+    scorer = Scorer(bundle / "scorer")
     check_pair(encoder, scorer)
     if encoder.operations is None or decoder.operations is None or scorer.operations is None:
         raise MeasurementError(f"the models in {bundle} don't say their operations; run `vae export` again")
@@ -139,11 +139,11 @@ def product_contenders(bundle: Path, pile: Path, images: int) -> list[Contender]
     return [
         Contender("encoder, session", lambda: drain(encoder, few), warm, encoder.operations),
         Contender("decoder, session", lambda: drain(decoder.pixels, z), warm, decoder.operations),
+        Contender("scorer, session", lambda: drain(scorer, few), warm, scorer.operations),
         job("vae encode", encoder.operations, *encode),
         job("vae encode, int8", encoder.operations, *encode, "--precision", "int8"),
         job("vae generate", decoder.operations, *generate),
         job("vae generate, int8", decoder.operations, *generate, "--precision", "int8"),
-        Contender("scorer, session", lambda: drain(scorer, few), warm, scorer.operations),
         job("vae score", scorer.operations, *score),
         job("vae score, int8", scorer.operations, *score, "--precision", "int8"),
     ]

@@ -78,7 +78,7 @@ def test_an_export_holds_all_models_their_variants_and_vectors_and_nothing_else(
     drawn = [*(f"input_{number}" for number in range(5)), "output_0"]
     views = [f"test_data_set_{view}/{name}.pb" for view in range(3) for name in drawn]
     renderer = {f"renderer/{name}" for name in ("manifest.json", "model.onnx", *views)}
-    outputs = [f"test_data_set_0/output_{number}.pb" for number in (1, 2)]
+    outputs = [f"test_data_set_0/output_{number}.pb" for number in (1, 2, 3)]
     scorer = {f"scorer/{name}" for name in [*names, *vectors, *outputs]}
     assert files == {"manifest.json"} | encoder | decoder | mixture | renderer | scorer
 
@@ -169,7 +169,7 @@ def test_the_vectors_of_the_mixture_are_what_it_gives(exports: Path) -> None:
 def test_a_second_export_gives_the_same_bytes(exports: Path, workspace: Path, tmp_path: Path) -> None:
     export(PARAMS, workspace / "models", workspace / "prepared", tmp_path / "exports")
     files = [file.relative_to(exports) for file in exports.rglob("*") if file.is_file()]
-    assert len(files) == 46
+    assert len(files) == 47
     assert all((exports / file).read_bytes() == (tmp_path / "exports" / file).read_bytes() for file in files)
 
 

@@ -176,7 +176,7 @@ def test_every_picture_can_be_seen_and_is_described(page: Page, written: Path) -
 def test_the_strangest_test_digits_are_shown_and_explained(page: Page) -> None:
     text = " ".join(page.text.split())
     assert "Unusual digits The strangest test digits The test digits with the highest scores" in text
-    assert "and how many of a hundred held-out digits have less." in text
+    assert "and how many of a hundred held-out digits have a lower one." in text
     assert "Upside down 0.8094 0.7846 6.0%" in text
     assert "scorer/model_quantized.onnx int8 938,807 4.9 0.33 (2.0) 0.8051 (0.01)" in text
 

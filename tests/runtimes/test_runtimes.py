@@ -86,6 +86,8 @@ def scorer() -> onnx.ModelProto:
         for names in (node.input, node.output):
             names[:] = [latents.get(name, name) for name in names]
         node.name = node.output[0]  # as a converted model's have them
+    for value in model.graph.output:
+        value.name = latents.get(value.name, value.name)
     append_scores(model)
     helper.set_model_props(model, {one.key: one.value for one in whole.metadata_props})
     onnx.checker.check_model(model, full_check=True)

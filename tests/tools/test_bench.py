@@ -62,19 +62,20 @@ def test_what_precedes_the_work_is_not_measured(take: Take) -> None:
 
 
 def test_the_jobs_are_those_that_people_run_and_find_no_older_result(tmp_path: Path) -> None:
-    bundle = onnx_models.save_bundle(tmp_path / "exports")
+    bundle = onnx_models.add_scorer(onnx_models.save_bundle(tmp_path / "exports"))
     jobs = product_contenders(bundle, write_pile(tmp_path / "images.npy", 1000), 1000)
     for one in jobs:
         one.prepare()
         assert not (tmp_path / "result").exists()
         one.work()
         assert (tmp_path / "result/_manifest.json").exists() == one.name.startswith("vae ")
-    assert len(jobs) == 6
+    assert len(jobs) == 9
 
 
 def test_a_model_that_does_not_say_its_operations_cannot_be_measured(tmp_path: Path) -> None:
     onnx_models.save(onnx_models.encoder(), tmp_path / "encoder")
     onnx_models.save(onnx_models.decoder(), tmp_path / "decoder")
+    onnx_models.put_scorer(tmp_path)
     with pytest.raises(MeasurementError, match="don't say their operations; run `vae export` again"):
         product_contenders(tmp_path, tmp_path / "images.npy", 1000)
 
