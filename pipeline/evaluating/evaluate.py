@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from pipeline.measures.samples import NEIGHBOURS
 from pipeline.shared.files import atomic_file, write_json
 from pipeline.shared.interface import GENERATOR, MANIFEST_FILE, PIXELS, SCORER
 from pipeline.sources.images import open_images
+from pipeline.sources.rows import describe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
     from pipeline.data.prepared import Split
     from pipeline.params import Evaluate
+
+log = logging.getLogger(__name__)
 
 _SCORES, _STRANGERS = "scores", "strangers"
 
@@ -116,9 +120,14 @@ def _read(prepared: Path, split: str) -> Split:
 
 
 def _read_pile(path: str) -> NDArray[np.uint8]:
-    """Images as `vae score` reads them, at most as many as are compared."""
+    """Images as `vae score` reads them, at most as many as are compared; a bad one is an error."""
     with open_images(path) as pile:
-        return pile.read(0, MOST if pile.count is None else min(MOST, pile.count))().images
+        rows = pile.read(0, MOST if pile.count is None else min(MOST, pile.count))()
+        if pile.passed_over:
+            log.warning("WARNING: evaluate.strangers: passed over %s", describe(pile.passed_over))
+    for bad in rows.bad:
+        raise FormatError(f"{bad.name}: {bad.reason}; take it out of the pile that evaluate.strangers names")
+    return rows.images
 
 
 def _open_judge(folder: Path, source: str) -> tuple[Judge | None, dict[str, Any]]:

@@ -17,13 +17,13 @@ from pipeline.exploring.serve import POLICY
 from pipeline.inference.bundle import open_bundle
 from pipeline.inference.manifest import Manifest
 from pipeline.inference.renderer import open_renderer
-from pipeline.inference.session import Decoder
+from pipeline.inference.session import Decoder, Scorer
 from pipeline.inference.usual import ALL
 from pipeline.jobs.encoded import EncodedRows, read_encoded
 from pipeline.jobs.grid import tile
 from pipeline.measures.elbo import kl_per_latent
 from pipeline.shared.files import atomic_folder, sha256
-from pipeline.shared.interface import DECODER, ENCODER, FLOAT32, RENDERER
+from pipeline.shared.interface import DECODER, ENCODER, FLOAT32, RENDERER, SCORER
 
 SITE_FILE, SITE_SCHEMA = "site.json", 3
 RUNTIME = "ort-wasm-simd-threaded.wasm"
@@ -89,7 +89,7 @@ def build(exports: Path, latents: Path, prepared: Path, output: Path) -> dict[st
             "columns": COLUMNS,
             "step": step,
             "nats": (about.validation or {}).get("negative_elbo"),
-            "usual": _usual(about),
+            "usual": _usual(exports, about),
             "kl": _rounded(kl_per_latent(rows.z_mean, rows.z_log_var).mean(axis=0)),
             "plane": _principal_plane(rows.z_mean) if about.latent_dim > 2 else None,
             "files": {name: _describe(beside, path) for name, path in files.items()},
@@ -107,15 +107,11 @@ def _read_latents(path: Path, exports: Path, about: Manifest) -> EncodedRows:
     return rows
 
 
-def _usual(about: Manifest) -> dict[str, Any] | None:
-    """What score is usual among held-out images, to three digits after the point; None if the bundle has no scorer."""
-    scorer = about.models.get("scorer")
-    if scorer is None:
-        return None
-    return {
-        "images": scorer.facts["images"],
-        "quantiles": [round(value, 3) for value in scorer.facts["quantiles"][ALL]],
-    }
+def _usual(exports: Path, about: Manifest) -> dict[str, Any] | None:
+    """What score is usual among held-out images; None if the bundle has no scorer, or that doesn't say."""
+    scorer = about.models.get(SCORER.role)
+    usual = None if scorer is None else Scorer(exports / scorer.variants[FLOAT32].file).usual
+    return None if usual is None else {"images": usual.images, "quantiles": _rounded(usual.quantiles[ALL])}
 
 
 def _write_code(folder: Path, shown: About) -> None:

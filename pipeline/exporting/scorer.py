@@ -6,7 +6,7 @@
 
 The sum of logarithms is the logarithm of a product, taken in groups that float32 can hold; H(x) has 256 values, which
 stand in a table. Each sum is of terms that are small where the reconstruction is good, so that few digits are lost. The
-score takes an eighth of the time that the matrix products of the `classic` preset take.
+score takes a quarter of the time that the matrix products of the `classic` preset take.
 
 ONNX Runtime takes logarithms and sums a packet of numbers at a time, and what is left over at either end one by one,
 with other last digits. So that an image has the same score in any batch, an image fills whole packets: it has 784

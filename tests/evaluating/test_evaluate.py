@@ -272,12 +272,20 @@ def test_strangers_are_another_pile(exports: Path, prepared: Path, reports: Path
 
 
 @pytest.mark.parametrize(
-    ("strangers", "complaint"), [("pile", "pile was not found"), ("notes.txt", r"notes\.txt starts with .*; expected")]
+    ("strangers", "complaint"),
+    [
+        ("pile", "pile was not found"),
+        ("notes.txt", r"notes\.txt starts with .*; expected"),
+        ("pictures", r"pictures/b\.png: .*; take it out of the pile that evaluate\.strangers names"),
+    ],
 )
 def test_strangers_that_can_not_be_read_are_named(
     strangers: str, complaint: str, exports: Path, prepared: Path, reports: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "notes.txt").write_text("no image\n")
+    (tmp_path / "pictures").mkdir()
+    Image.fromarray(np.zeros((28, 28), np.uint8)).save(tmp_path / "pictures/a.png")
+    (tmp_path / "pictures/b.png").write_bytes((tmp_path / "pictures/a.png").read_bytes()[:40])
     params = PARAMS.model_copy(update={"strangers": str(tmp_path / strangers)})
     with pytest.raises(DataError, match=complaint) as refused:
         evaluate(params, exports, prepared, exports.parent / "judge", reports / "metrics.json")
