@@ -10,6 +10,7 @@ folder that holds a folder for each.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -20,11 +21,11 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from ruamel.yaml import YAML
+from sklearn.metrics import average_precision_score
 
 from pipeline.data.prepared import read_split
 from pipeline.evaluating.score_figures import score_figures
 from pipeline.inference import Scorer
-from pipeline.measures.outliers import average_precision
 from pipeline.tools.bench import run_vae
 
 SETS = ("mnist", "fashion-mnist")
@@ -41,6 +42,7 @@ def make(folder: Path, preset: str, data: str, mirrors: Path | None) -> Path:
     params["download"]["dataset"] = data
     folder.mkdir(parents=True, exist_ok=True)
     yaml.dump(params, folder / "params.yaml")
+    without_mirror = {name: value for name, value in os.environ.items() if not name.endswith("_MIRROR")}
     mirror = [] if mirrors is None else ["--mirror", str(mirrors / data)]
     for done, *command in (
         ("raw", "download", folder / "raw", *mirror),
@@ -51,7 +53,7 @@ def make(folder: Path, preset: str, data: str, mirrors: Path | None) -> Path:
         if not (folder / done).is_dir():
             print(f"{folder.name}: {command[0]}", file=sys.stderr, flush=True)
             words = [sys.executable, "-m", "pipeline", *map(str, command), "--params", str(folder / "params.yaml")]
-            if subprocess.run(words, stdout=sys.stderr, check=False).returncode:
+            if subprocess.run(words, stdout=sys.stderr, env=without_mirror, check=False).returncode:
                 sys.exit(f"{folder.name}: {command[0]} failed")
     return folder
 
@@ -97,7 +99,7 @@ def hidden(folder: Path, strange: NDArray[np.uint8]) -> str:
     first = hides[np.argsort(-score)[: hides.sum()]].sum()
     return (
         f"{hides.sum()} of {len(images):,}: {first} are among the {hides.sum()} strangest, "
-        f"average precision {average_precision(score, hides):.3f}"
+        f"average precision {average_precision_score(hides, score):.3f}"
     )
 
 

@@ -26,19 +26,3 @@ def area_under_curve(usual: Floats, strange: Floats) -> float:
     # The statistic of Mann and Whitney: the ranks of the strange less those that they have among themselves.
     ranks = rankdata(np.concatenate([strange, usual]))[: len(strange)]
     return float((ranks.mean() - (len(strange) + 1) / 2) / len(usual))
-
-
-def average_precision(scores: Floats, strange: NDArray[np.bool_]) -> float:
-    """The share of strange images among all down to each strange one, averaged over the strange ones.
-
-    Args:
-        scores: `[n]`; of those with the same score the first comes first.
-        strange: which of them are, `[n]`, at least one.
-
-    Returns:
-        From 0 to 1, which is reached where all strange images have the highest scores; that of a score that tells
-        nothing is near their share.
-    """
-    ranked = strange[np.argsort(-scores, kind="stable")]
-    precision = np.cumsum(ranked) / np.arange(1, len(ranked) + 1)
-    return float(precision[ranked].mean())

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import roc_auc_score
 
-from pipeline.measures.outliers import area_under_curve, average_precision
+from pipeline.measures.outliers import area_under_curve
 
 ROWS = {
     "all strange ones above": ([1, 2, 3], [4, 5], 1.0),
@@ -25,23 +25,3 @@ def test_the_area_is_that_of_scikit_learn_with_and_without_ties(digits: int) -> 
     strange = generator.normal(1, 2, 300).round(digits).astype(np.float32)
     expected = roc_auc_score(np.arange(800) >= 500, np.concatenate([usual, strange]))
     assert area_under_curve(usual, strange) == pytest.approx(expected, abs=1e-12)
-
-
-def test_precision_is_averaged_over_the_strange_ones() -> None:
-    """They are the first, third and fourth from the top: 1/1, 2/3 and 3/4 of those down to them."""
-    scores = np.array([0.1, 0.9, 0.7, 0.6, 0.8])
-    strange = np.array([False, True, True, True, False])
-    assert average_precision(scores, strange) == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
-
-
-def test_average_precision_is_that_of_scikit_learn() -> None:
-    generator = np.random.default_rng(0)
-    strange = generator.random(2000) < 0.01
-    scores = generator.standard_normal(2000) + 2 * strange
-    expected = average_precision_score(strange, scores)
-    assert average_precision(scores, strange) == pytest.approx(expected, abs=1e-12)
-
-
-def test_of_the_same_score_the_first_comes_first() -> None:
-    assert average_precision(np.zeros(4), np.array([True, False, False, False])) == 1
-    assert average_precision(np.zeros(4), np.array([False, False, False, True])) == 0.25
